@@ -1,0 +1,202 @@
+"""Finds a data set, its columns and its three splits, and checks all of it before any training starts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow.parquet
+from datasets import ClassLabel, Dataset, DatasetDict, Image, load_dataset
+
+from robust_hub.data.builtin import BUILTIN
+from robust_hub.data.images import read_image
+
+Augmentation = Literal["crop-flip", "crop", "none"]
+
+HELD_OUT = 0.1
+TEST_HELD_OUT = 0.2
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which images to learn from and to test on.
+
+    Attributes:
+        data: digits, synthetic, a local folder of parquet files or images, or a data set on the Hub.
+        image_column: its image column; found by type where empty.
+        label_column: its label column; found by type where empty.
+        augmentation: random crop after zero-padding by an eighth, with or without a flip (none of digits or text).
+        test_images: at most so many images are tested, drawn at random but always the same.
+    """
+
+    data: str
+    image_column: str = ""
+    label_column: str = ""
+    augmentation: Augmentation = "crop-flip"
+    test_images: int = 1000
+
+
+@dataclass(frozen=True)
+class Data:
+    """Three splits with the columns `image` (undecoded bytes or path) and `label`.
+
+    Nothing is ever selected on test. Labels count from 0 in the order of label_names.
+    """
+
+    name: str
+    train: Dataset
+    validation: Dataset
+    test: Dataset
+    label_names: list[str]
+    image_shape: tuple[int, int, int]
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes."""
+        return len(self.label_names)
+
+
+def load_data(name: str, *, image_column: str = "", label_column: str = "", seed: int = 0) -> Data:
+    """Loads an image-classification data set and splits it into train, validation and test.
+
+    Columns are found by feature type (Image, ClassLabel) where the arguments are empty. A missing validation split is a
+    tenth of train; a missing test split is the validation split, and where that is missing too, a fifth of train.
+
+    Args:
+        name: `digits`, `synthetic`, a local folder of parquet files or images, or a data set on the Hub.
+        image_column: name of the image column.
+        label_column: name of the label column.
+        seed: decides which images are held out. Numbers are comparable between runs of one seed only.
+
+    Raises:
+        ValueError: when there is no such data set, a file can't be read, a column can't be told, a label is outside its
+            range, or a split is empty.
+    """
+    splits = _open(name)
+    columns = next(iter(splits.values())).features
+    image = image_column or _column(name, columns, Image, "image")
+    label = label_column or _column(name, columns, ClassLabel, "label")
+    for column in (image, label):
+        if column not in columns:
+            raise ValueError(f"{name} has no column '{column}'; its columns are {', '.join(columns)}")
+    label_names = _label_names(name, splits, label)
+    for split, rows in splits.items():
+        _check_labels(f"{name}, split {split}", rows, label, len(label_names))
+        splits[split] = (
+            rows.select_columns([image, label])
+            .rename_columns({image: "image", label: "label"})
+            .cast_column("image", Image(decode=False))
+        )
+    train, validation, test = _three(name, splits, seed)
+    shape = _image_shape(f"{name}, split train", train)
+    return Data(Path(name).name, train, validation, test, label_names, shape)
+
+
+def subset(rows: Dataset, n: int) -> Dataset:
+    """Draws n rows at random, always the same ones; all of them where there are no more."""
+    if n >= len(rows):
+        return rows
+    return rows.select(np.sort(np.random.default_rng(0).permutation(len(rows))[:n]))
+
+
+def _open(name: str) -> dict[str, Dataset]:
+    if name in BUILTIN:
+        return {"train": BUILTIN[name]()}
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        _check_parquet(folder)
+    elif name.startswith((".", "/", "~")):
+        siblings = [path.name for path in folder.parent.glob("*")] if folder.parent.is_dir() else []
+        raise ValueError(f"there is no folder {folder}{_near(folder.name, siblings)}")
+    try:
+        loaded = load_dataset(str(folder) if folder.is_dir() else name)
+    except Exception as error:  # datasets raises many types here; the user needs the one sentence
+        near = _near(name, [*BUILTIN, *(path.name for path in Path().glob("*/"))])
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f"'{name}' is neither digits, synthetic nor a folder that can be read, and the Hub did not give it{near} "
+            f"({reason})"
+        ) from error
+    return dict(loaded) if isinstance(loaded, DatasetDict | Mapping) else {"train": loaded}
+
+
+def _near(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"; close names are {', '.join(near)}" if near else ""
+
+
+def _check_parquet(folder: Path) -> None:
+    for file in sorted(folder.rglob("*.parquet")):
+        try:
+            with pyarrow.parquet.ParquetFile(file):
+                pass
+        except (pyarrow.ArrowInvalid, OSError) as error:
+            raise ValueError(f"{file} is not a readable parquet file; fetch it again ({error})") from error
+
+
+def _column(name: str, columns: Mapping, kind: type, usual: str) -> str:
+    found = [column for column, feature in columns.items() if isinstance(feature, kind)]
+    if usual in found:
+        return usual
+    if len(found) == 1:
+        return found[0]
+    have = f"{len(found)} ({', '.join(found)})" if found else f"none among {', '.join(columns)}"
+    raise ValueError(f"{name} must have one {kind.__name__} column, found {have}; name it with --{usual}-column")
+
+
+def _label_names(name: str, splits: dict[str, Dataset], label: str) -> list[str]:
+    feature = next(iter(splits.values())).features[label]
+    if isinstance(feature, ClassLabel):
+        return feature.names
+    kind = getattr(feature, "dtype", "")
+    if not kind.startswith(("int", "uint")):
+        raise ValueError(f"column '{label}' of {name} must hold class numbers, got {feature}")
+    return [str(number) for number in range(max(max(rows[label], default=-1) for rows in splits.values()) + 1)]
+
+
+def _check_labels(where: str, rows: Dataset, label: str, num_classes: int) -> None:
+    labels = _labels(rows, label)
+    wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if len(wrong):
+        raise ValueError(
+            f"labels must be in [0, {num_classes}), got {labels[wrong[0]]} at row {wrong[0]} of {where}; "
+            "drop such rows or name another --label-column"
+        )
+
+
+def _labels(rows: Dataset, label: str = "label") -> np.ndarray:
+    return np.asarray(rows.with_format("numpy")[label][:], dtype=np.int64).reshape(-1)
+
+
+def _three(name: str, splits: dict[str, Dataset], seed: int) -> tuple[Dataset, Dataset, Dataset]:
+    def take(*names: str) -> Dataset | None:
+        return next((splits[split] for split in names if split in splits), None)
+
+    train, validation, test = take("train"), take("validation", "valid", "val", "dev"), take("test")
+    if train is None:
+        raise ValueError(f"{name} must have a split named train, got {', '.join(splits)}")
+    if test is None:
+        test, validation = validation, None
+    if test is None:
+        train, test = _hold_out(name, train, TEST_HELD_OUT, seed)
+    if validation is None:
+        train, validation = _hold_out(name, train, HELD_OUT, seed)
+    for split, rows in {"train": train, "validation": validation, "test": test}.items():
+        if len(rows) == 0:
+            raise ValueError(f"split {split} of {name} is empty; every split needs at least one image")
+    return train, validation, test
+
+
+def _hold_out(name: str, rows: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
+    if len(rows) < 2:
+        raise ValueError(f"split train of {name} has {len(rows)} images, too few to hold any out; it needs at least 2")
+    order = np.random.default_rng(seed).permutation(len(rows))
+    held_out = max(1, round(share * len(rows)))
+    return rows.select(np.sort(order[held_out:])), rows.select(np.sort(order[:held_out]))
+
+
+def _image_shape(where: str, rows: Dataset) -> tuple[int, int, int]:
+    image = read_image(rows[0]["image"], f"row 0 of {where}")
+    return (1 if image.mode in ("1", "L", "I;16") else 3, image.height, image.width)

@@ -1,0 +1,152 @@
+"""Streams a large set through worker processes with timm's transforms.
+
+Each image's augmentation has a seed of its own, so neither workers nor processes change what a batch holds.
+"""
+
+import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from datasets import Dataset
+from timm.data import create_transform
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from robust_hub.data.datasets import Augmentation
+from robust_hub.data.images import fit_image, image_to_tensor, read_image
+
+
+@dataclass(frozen=True)
+class Shard:
+    """How a batch is divided: into `accumulate` steps, and each of these among `world` processes; this one is `rank`."""
+
+    rank: int = 0
+    world: int = 1
+    accumulate: int = 1
+
+    def local(self, batch_size: int) -> int:
+        """The images this process takes at a time out of a batch of that many."""
+        return batch_size // (self.world * self.accumulate)
+
+    def slices(self, batches: int, batch_size: int) -> Iterator[slice]:
+        """Yields which positions of the shuffled set this process takes, step by step."""
+        local = self.local(batch_size)
+        for part in range(batches * self.accumulate):
+            start = (part * self.world + self.rank) * local
+            yield slice(start, start + local)
+
+
+def mix(seed: int, epoch: int) -> int:
+    """Makes one seed of a run's seed and the epoch."""
+    return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
+
+
+@dataclass
+class Shuffled:
+    """Lists of (row, seed of its augmentation), shuffled anew each epoch, without the last incomplete batch."""
+
+    n: int
+    batch_size: int
+    seed: int
+    shard: Shard
+    epoch: int = 0
+
+    def __len__(self) -> int:
+        return self.n // self.batch_size * self.shard.accumulate
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        rng = np.random.default_rng(mix(self.seed, self.epoch))
+        order = rng.permutation(self.n)
+        seeds = rng.integers(2**31, size=self.n)
+        for chosen in self.shard.slices(self.n // self.batch_size, self.batch_size):
+            yield [(int(index), int(seeds[index])) for index in order[chosen]]
+
+
+@dataclass
+class Ordered:
+    """Batches of (row, 0) that cover every row once, in order."""
+
+    n: int
+    batch_size: int
+    epoch: int = 0
+
+    def __len__(self) -> int:
+        return -(-self.n // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for start in range(0, self.n, self.batch_size):
+            yield [(index, 0) for index in range(start, min(start + self.batch_size, self.n))]
+
+
+class Streamed:
+    """A loader over worker processes; what it yields is decided by the sampler."""
+
+    def __init__(
+        self,
+        rows: Dataset,
+        input_size: tuple[int, int, int],
+        sampler: Shuffled | Ordered,
+        augmentation: Augmentation,
+        device: torch.device,
+    ):
+        self.sampler, self.device = sampler, device
+        self.batches = DataLoader(
+            _Transformed(rows, input_size, augmentation),
+            batch_sampler=sampler,
+            num_workers=min(8, os.cpu_count() or 1),
+            pin_memory=device.type == "cuda",
+            persistent_workers=True,
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the order and the augmentation of the epoch that is read next."""
+        self.sampler.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for images, labels in self.batches:
+            yield images.to(self.device, non_blocking=True).float().div_(255), labels.to(self.device)
+
+
+class _Transformed:
+    """Rows as (uint8 image, label), indexed by (row, seed of its augmentation)."""
+
+    def __init__(self, rows: Dataset, input_size: tuple[int, int, int], augmentation: Augmentation):
+        self.rows, self.input_size, self.augmentation = rows, input_size, augmentation
+        # No colour changes: they would move images out of the domain in which the threat is stated.
+        self.transform = create_transform(
+            input_size,
+            is_training=True,
+            hflip=0.5 if augmentation == "crop-flip" else 0.0,
+            color_jitter=None,
+            normalize=False,
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index_and_seed: tuple[int, int]) -> tuple[Tensor, int]:
+        index, seed = index_and_seed
+        row = self.rows[index]
+        image = read_image(row["image"], f"row {index}")
+        if self.augmentation == "none":
+            return image_to_tensor(fit_image(image, self.input_size)), row["label"]
+        with _seeded(seed):
+            return self.transform(image.convert("L" if self.input_size[0] == 1 else "RGB")), row["label"]
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Gives timm's transforms, which draw from the global generators of Python and torch, a seed of their own."""
+    state = random.getstate()
+    with torch.random.fork_rng(devices=[]):
+        random.seed(seed)
+        torch.manual_seed(seed)
+        yield
+    random.setstate(state)

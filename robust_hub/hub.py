@@ -1,0 +1,113 @@
+"""Model folders: saved whole or not at all, checked by loading them with timm, and loaded again."""
+
+import json
+import shutil
+import sys
+from copy import deepcopy
+from pathlib import Path
+
+import timm
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from timm.models import save_for_hf
+
+from robust_hub.architectures import create_classifier
+from robust_hub.cards import Facts, write_card
+from robust_hub.classifiers import PixelClassifier
+
+SOURCES = ("hf-hub:", "local-dir:")
+
+
+def load(name: str, *, num_classes: int | None = None) -> PixelClassifier:
+    """Loads a checkpoint.
+
+    Args:
+        name: hf-hub:ORG/NAME, with @REVISION if wanted, or local-dir:FOLDER.
+        num_classes: gives it a fresh classifier layer of that width where its own differs.
+
+    Raises:
+        ValueError: when there is no such checkpoint, or it can't be loaded.
+    """
+    if not name.startswith(SOURCES):
+        raise ValueError(f"a checkpoint must be named hf-hub:ORG/NAME or local-dir:FOLDER, got '{name}'")
+    config = json.loads(_config_file(name).read_text())
+    fresh_head = {} if num_classes is None else {"num_classes": num_classes}
+    try:
+        model = timm.create_model(name, pretrained=True, **fresh_head)
+    except (RuntimeError, KeyError, TypeError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{name} can't be loaded ({reason}); check its config.json and model.safetensors") from error
+    return PixelClassifier(model, config.get("model_args", {}))
+
+
+def open_student(
+    name: str, model_args: dict, *, num_classes: int, image_shape: tuple[int, int, int]
+) -> PixelClassifier:
+    """Loads a checkpoint to train on, or creates an untrained architecture; see `load` and `create_classifier`."""
+    if name.startswith(SOURCES):
+        return load(name, num_classes=num_classes)
+    return create_classifier(name, model_args, num_classes=num_classes, image_shape=image_shape)
+
+
+def save(folder: Path, classifier: PixelClassifier, facts: Facts, evaluation: dict, label_names: list[str]) -> None:
+    """Writes a model folder beside its place, checks that timm loads it, and only then puts it in place.
+
+    Args:
+        folder: where it goes; a folder that is there already is replaced.
+        classifier: what is saved; of a student, nothing that helped to train it.
+        facts: for the card.
+        evaluation: for evaluation.json, plain values.
+        label_names: class names in the order of the logits.
+
+    Raises:
+        RuntimeError: when what was written does not give the same logits again.
+    """
+    beside = folder.with_name(folder.name + ".unfinished")
+    shutil.rmtree(beside, ignore_errors=True)
+    model = deepcopy(classifier.model).cpu().to(memory_format=torch.contiguous_format).eval()
+    model.pretrained_cfg = {**model.pretrained_cfg, "num_classes": model.num_classes, "label_names": label_names}
+    save_for_hf(
+        model,
+        str(beside),
+        model_args=classifier.model_args,
+        model_config={"label_names": label_names, "robustness": evaluation},
+        safe_serialization=True,
+    )
+    (beside / "evaluation.json").write_text(json.dumps(evaluation, indent=2) + "\n")
+    (beside / "README.md").write_text(write_card(facts))
+    _check_same_logits(beside, model, classifier.input_size)
+    replaced = folder.with_name(folder.name + ".replaced")
+    if folder.exists():
+        folder.rename(replaced)
+    beside.rename(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def is_stock(architecture: str) -> bool:
+    """Tells whether timm alone knows an architecture."""
+    module = timm.model_entrypoint(architecture).__module__
+    return sys.modules[module].__name__.startswith("timm.")
+
+
+def _check_same_logits(folder: Path, model: torch.nn.Module, input_size: tuple[int, int, int]) -> None:
+    images = torch.rand(2, *input_size)
+    with torch.no_grad():
+        same = torch.equal(timm.create_model(f"local-dir:{folder}", pretrained=True).eval()(images), model(images))
+    if not same:
+        raise RuntimeError(f"timm does not load {folder} back to the same logits; nothing was put in place")
+
+
+def _config_file(name: str) -> Path:
+    source, _, place = name.partition(":")
+    if source == "local-dir":
+        file = Path(place).expanduser() / "config.json"
+        if not file.is_file():
+            raise ValueError(f"there is no model folder at {place} (no config.json in it); check the path")
+        return file
+    repo, _, revision = place.partition("@")
+    try:
+        return Path(hf_hub_download(repo, "config.json", revision=revision or None))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"the Hub did not give {place} ({reason}); check the name and the network") from error

@@ -1,0 +1,31 @@
+"""Adversarial training: how the teachers are made."""
+
+from robust_hub.attacks import Attack
+from robust_hub.classifiers import PixelClassifier
+from robust_hub.losses import cross_entropy
+from robust_hub.methods.base import Losses, Objective
+from robust_hub.types import Images, Labels
+
+
+class AdversarialTraining(Objective):
+    """Cross-entropy on the images that an attack finds: `PGD` for Madry's training, `NFGSM` for the fast one.
+
+    Args:
+        student: the classifier to train.
+        attack: run against the student of the moment, in eval mode.
+
+    Source: Madry et al., ICLR 2018, arXiv 1706.06083, equation 2.1; with NFGSM de Jorge et al., NeurIPS 2022,
+        arXiv 2202.01181.
+    Deviations: the attack sees BatchNorm in eval mode, so it neither uses nor changes batch statistics.
+    """
+
+    def __init__(self, student: PixelClassifier, attack: Attack):
+        super().__init__()
+        self.student = student
+        self.attack = attack
+
+    def forward(self, images: Images, labels: Labels) -> Losses:
+        """Computes the loss of a batch."""
+        adversarial = self.attack(self.student, images, labels)
+        total = cross_entropy(self.student(adversarial), labels).mean()
+        return Losses(total, {"adversarial_cross_entropy": total.detach()})

@@ -1,0 +1,19 @@
+"""Plain training on clean images: the baseline that an attack brings to zero."""
+
+from robust_hub.classifiers import PixelClassifier
+from robust_hub.losses import cross_entropy
+from robust_hub.methods.base import Losses, Objective
+from robust_hub.types import Images, Labels
+
+
+class Plain(Objective):
+    """Cross-entropy on clean images."""
+
+    def __init__(self, student: PixelClassifier):
+        super().__init__()
+        self.student = student
+
+    def forward(self, images: Images, labels: Labels) -> Losses:
+        """Computes the loss of a batch."""
+        total = cross_entropy(self.student(images), labels).mean()
+        return Losses(total, {"cross_entropy": total.detach()})

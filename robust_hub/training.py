@@ -1,0 +1,188 @@
+"""Trains any objective: the batch loop, weight averaging, selection on validation, and resume."""
+
+import math
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast, tqdm
+from timm.optim import create_optimizer_v2
+from timm.utils import ModelEmaV3
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+
+from robust_hub.checkpoints import load_checkpoint, save_checkpoint
+from robust_hub.classifiers import Passes, PixelClassifier
+from robust_hub.data import Loader
+from robust_hub.evaluation import Scores
+from robust_hub.methods import Objective
+
+GRADIENT_NORM = 1.0
+STEPS_BETWEEN_CHECKS = 20
+
+
+@dataclass(frozen=True)
+class Training:
+    """How weights are learnt: one cycle of the learning rate, averaged weights, the best epoch on validation kept.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images a step, over all processes and accumulated gradients together.
+        optimizer: a name of timm's, for example sgd (with Nesterov momentum) or adamw.
+        lr: the highest learning rate, reached after a fifth of the steps.
+        weight_decay: not applied to biases and norms.
+        seed: of the weights, the order and the augmentation.
+    """
+
+    epochs: int = 30
+    batch_size: int = 128
+    optimizer: str = "sgd"
+    lr: float = 0.2
+    weight_decay: float = 5e-4
+    seed: int = 0
+
+
+@dataclass
+class Progress:
+    """Where a run stands and what it has cost; a part of every checkpoint.
+
+    Attributes:
+        epoch: epochs finished.
+        step: optimizer steps taken.
+        seconds: training time, validation not counted.
+        best_score: the best mean of clean and robust validation accuracy so far.
+        best_epoch: when that was.
+        passes: what each network of the objective has been through in training, on this process.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    best_score: float = -math.inf
+    best_epoch: int = 0
+    passes: dict[str, Passes] = field(default_factory=dict)
+
+    def state_dict(self) -> dict:
+        """Returns plain values."""
+        return asdict(self)
+
+    def load_state_dict(self, state: dict) -> None:
+        """Takes them back."""
+        for name, counts in state.pop("passes").items():
+            vars(self.passes[name]).update(counts)
+        vars(self).update(state)
+
+
+def train_epoch(
+    accelerator: Accelerator,
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    scheduler: LRScheduler,
+    averaged: ModelEmaV3,
+    loader: Loader,
+    progress: Progress,
+) -> dict[str, float]:
+    """Takes one pass over the loader and returns the mean of each term of the loss.
+
+    Raises:
+        FloatingPointError: when the loss stops being a finite number.
+    """
+    objective.train()
+    sums: dict[str, torch.Tensor] = {}
+    bar = tqdm(loader, desc=f"epoch {progress.epoch + 1}", leave=False, mininterval=1)
+    for index, (images, labels, *extras) in enumerate(bar):
+        with accelerator.accumulate(objective):
+            losses = objective(images, labels, *extras)
+            accelerator.backward(losses.total)
+            if accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(objective.parameters(), GRADIENT_NORM)
+            optimizer.step()
+            optimizer.zero_grad()
+        if accelerator.sync_gradients:
+            scheduler.step()
+            progress.step += 1
+            averaged.update(accelerator.unwrap_model(objective).student, progress.step)
+        for name, value in {"loss": losses.total.detach(), **losses.terms}.items():
+            sums[name] = sums.get(name, 0.0) + value.float()
+        if index % STEPS_BETWEEN_CHECKS == 0 or index == len(loader) - 1:
+            _check_finite(sums["loss"], progress)
+            bar.set_postfix(loss=f"{losses.total.item():.3f}")
+    return {name: value.item() / len(loader) for name, value in sums.items()}
+
+
+def fit(
+    accelerator: Accelerator,
+    objective: Objective,
+    loader: Loader,
+    training: Training,
+    *,
+    validate: Callable[[PixelClassifier], Scores],
+    checkpoints: Path,
+    resume: bool,
+) -> tuple[PixelClassifier, Progress]:
+    """Trains the objective's student and returns its averaged weights of the best epoch on validation.
+
+    A run that was killed and is resumed ends with the same weights as one that was not, bit for bit on the CPU: the
+    order and the augmentation depend on the seed and the epoch alone, and a checkpoint holds everything else.
+
+    Args:
+        accelerator: decides on device, precision, processes and accumulation.
+        objective: the method; this, and not the student, is prepared.
+        loader: training batches.
+        training: how weights are learnt.
+        validate: measures the averaged student on validation images.
+        checkpoints: the folder they are kept in.
+        resume: whether to go on from the newest one.
+
+    Raises:
+        FloatingPointError: when the loss stops being a finite number; the last checkpoint is kept.
+    """
+    steps = training.epochs * len(loader) // accelerator.gradient_accumulation_steps
+    optimizer = create_optimizer_v2(
+        objective, opt=training.optimizer, lr=training.lr, weight_decay=training.weight_decay
+    )
+    scheduler = OneCycleLR(optimizer, training.lr, total_steps=steps + 1, pct_start=0.2, cycle_momentum=False)
+    progress = Progress(passes=objective.passes())
+    objective, optimizer = accelerator.prepare(objective, optimizer)
+    student = accelerator.unwrap_model(objective).student
+    averaged = ModelEmaV3(student, use_warmup=True)
+    best = deepcopy(averaged.module)
+    accelerator.register_for_checkpointing(scheduler, averaged, best, progress)
+    if resume:
+        load_checkpoint(accelerator, checkpoints)
+
+    bar = tqdm(range(progress.epoch, training.epochs), initial=progress.epoch, total=training.epochs, desc="epochs")
+    for epoch in bar:
+        start = time.perf_counter()
+        loader.set_epoch(epoch)
+        terms = train_epoch(accelerator, objective, optimizer, scheduler, averaged, loader, progress)
+        progress.seconds += time.perf_counter() - start
+        _synchronise(averaged.module)
+        scores = validate(averaged.module)
+        progress.epoch = epoch + 1
+        score = (scores.clean + scores.robust) / 2
+        if score >= progress.best_score:
+            progress.best_score, progress.best_epoch = score, progress.epoch
+            best.load_state_dict(averaged.module.state_dict())
+        metrics = {**terms, "validation_clean": scores.clean, "validation_robust": scores.robust}
+        bar.set_postfix(clean=f"{scores.clean:.3f}", robust=f"{scores.robust:.3f}")
+        accelerator.log({**metrics, "lr": scheduler.get_last_lr()[0]}, step=progress.epoch)
+        save_checkpoint(accelerator, checkpoints, progress.epoch)
+    return best, progress
+
+
+def _synchronise(averaged: PixelClassifier) -> None:
+    """Gives every process the main one's weights: BatchNorm statistics differ between processes."""
+    for value in averaged.state_dict().values():
+        value.copy_(broadcast(value.clone()))
+
+
+def _check_finite(loss: torch.Tensor, progress: Progress) -> None:
+    if not torch.isfinite(loss):
+        raise FloatingPointError(
+            f"the loss was not a finite number by step {progress.step}; the checkpoint of epoch {progress.epoch} is kept: "
+            "lower --lr, or the weight of the method's term, and start again in another --output"
+        )
