@@ -1,93 +1,118 @@
-"""Trains a robust teacher on adversarial examples."""
+"""Trains a robust teacher on the adversarial examples that an attack finds against it.
 
-import shlex
-import sys
+    accelerate launch recipes/adversarial_training.py pgd --student small_cnn_grey --data digits --threat linf:0.1 \
+        --augmentation none --output runs/teacher
+
+Sub-commands: `pgd` (Madry et al.), `n-fgsm` (de Jorge et al., one step, a third of the time), `trades` (Zhang et al.).
+Processes, devices, precision and gradient accumulation belong to `accelerate launch`. Writes OUTPUT/student.
+Expected: the README's tables, which runs of this file wrote.
+"""
+
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from accelerate.utils import set_seed
 
 from robust_hub.attacks import NFGSM, PGD
 from robust_hub.classifiers import PixelClassifier
 from robust_hub.command_line import Json, command_line
-from robust_hub.data import Shard, Source, evaluation_loader, load_data, subset, training_loader
-from robust_hub.evaluation import Scores, evaluate
+from robust_hub.data import Source, load_data
 from robust_hub.hub import open_student
 from robust_hub.methods import TRADES, AdversarialTraining, Objective
-from robust_hub.runs import Run, claim_folder, hardware, make_accelerator
+from robust_hub.results import save_result, table, trained
+from robust_hub.runs import Run, claim_folder, make_accelerator
+from robust_hub.tasks import open_task
 from robust_hub.threats import Threat, parse_threat
 from robust_hub.training import Training, fit
 
 
 @dataclass(frozen=True)
 class Config:
+    """What every method here needs.
+
+    Attributes:
+        source: the images.
+        run: where the run writes.
+        student: an architecture of timm's or ours, or a checkpoint (hf-hub:ORG/NAME, local-dir:FOLDER) to start from.
+        student_args: arguments for timm's create_model, as JSON.
+        threat: linf:EPS or l2:EPS, in pixel units.
+        training: how weights are learnt.
+    """
+
     source: Source
-    training: Training
     run: Run
     student: str
-    student_args: Json
+    student_args: Json = field(default_factory=dict)
     threat: str = "linf:8/255"
-
-
-def n_fgsm(config: Config, *, noise: float = 2.0) -> None:
-    """Single-step adversarial training from noisy images."""
-    train(config, "n-fgsm", lambda student, threat: AdversarialTraining(student, NFGSM(threat, noise)))
+    training: Training = field(default_factory=Training)
 
 
 def pgd(config: Config, *, steps: int = 7) -> None:
-    """Multi-step adversarial training."""
-    train(config, "pgd", lambda s, threat: AdversarialTraining(s, PGD.standard(threat, steps=steps)))
+    """Trains on PGD examples.
+
+    Args:
+        config: what every method needs.
+        steps: gradients of the attack; its step is 2.5 eps / steps.
+    """
+    train(
+        config, f"PGD({steps})", lambda student, threat: AdversarialTraining(student, PGD.standard(threat, steps=steps))
+    )
+
+
+def n_fgsm(config: Config, *, noise: float = 2.0) -> None:
+    """Trains on single-step examples from noisy images.
+
+    Args:
+        config: what every method needs.
+        noise: its radius as a multiple of eps.
+    """
+    train(config, f"NFGSM({noise})", lambda student, threat: AdversarialTraining(student, NFGSM(threat, noise)))
+
+
+def trades(config: Config, *, weight: float = 6.0, steps: int = 10) -> None:
+    """Trains on clean images and on those whose prediction diverges most from theirs.
+
+    Args:
+        config: what every method needs.
+        weight: of the divergence; more is more robust and less accurate.
+        steps: gradients of the attack; its step is 2.5 eps / steps.
+    """
+
+    def objective(student: PixelClassifier, threat: Threat) -> Objective:
+        return TRADES(student, threat=threat, weight=weight, steps=steps, step_size=2.5 * threat.eps / steps)
+
+    train(config, f"TRADES({weight}, {steps})", objective)
 
 
 def train(config: Config, method: str, objective_for: Callable[[PixelClassifier, Threat], Objective]) -> None:
+    """Runs one method from the data to the teacher's folder."""
     threat = parse_threat(config.threat)
-    identity = {"method": method, "student": config.student}
+    identity = {"method": method, **asdict(config)}
+    identity.pop("run")
     accelerator = make_accelerator(config.run, identity)
-    data = load_data(config.source.data)
+    data = load_data(config.source)
     set_seed(config.training.seed)
     student = open_student(
         config.student, config.student_args, num_classes=data.num_classes, image_shape=data.image_shape
     )
+    task = open_task(accelerator, data, config.source, config.training, threat, student)
     objective = objective_for(student, threat)
-    objective.to(accelerator.device, memory_format=__import__("torch").channels_last)
-    shard = Shard(accelerator.process_index, accelerator.num_processes, accelerator.gradient_accumulation_steps)
-    loader = training_loader(
-        data.train,
-        student.input_size,
-        batch_size=config.training.batch_size,
-        augmentation=config.source.augmentation,
-        seed=config.training.seed,
-        device=accelerator.device,
-        shard=shard,
-    )
-    val = evaluation_loader(
-        subset(data.validation, 500), student.input_size, batch_size=250, device=accelerator.device, shard=shard
-    )
-    test = evaluation_loader(
-        subset(data.test, config.source.test_images),
-        student.input_size,
-        batch_size=250,
-        device=accelerator.device,
-        shard=shard,
-    )
     claim_folder(accelerator, config.run, identity)
-
-    def validate(c):
-        e = evaluate(accelerator, c, val, PGD.standard(threat, steps=10))
-        return Scores(e.clean_accuracy.value, e.robust_accuracy.value)
 
     best, progress = fit(
         accelerator,
         objective,
-        loader,
+        task.train,
         config.training,
-        validate=validate,
+        validate=task.validate,
         checkpoints=config.run.checkpoints,
         resume=config.run.resume,
     )
-    e = evaluate(accelerator, best, test, PGD.standard(threat, steps=50))
-    print(e.clean_accuracy, e.robust_accuracy, e.attack, progress, hardware(accelerator), e.seconds)
+    result = trained(accelerator, method, best, task.evaluate(accelerator, best, method), progress)
+    accelerator.print(table([result], data.name, threat))
+    save_result(accelerator, config.run.output / "student", result, task, method=method, seed=config.training.seed)
+    accelerator.end_training()
 
 
 if __name__ == "__main__":
-    command_line({"n-fgsm": n_fgsm, "pgd": pgd})
+    command_line({"pgd": pgd, "n-fgsm": n_fgsm, "trades": trades})

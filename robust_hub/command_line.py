@@ -25,12 +25,16 @@ def command_line(commands: dict[str, Callable], *, default: str = "") -> None:
     """Runs the sub-command that was asked for; bad input ends in one sentence on standard error and exit code 2.
 
     Args:
-        commands: a function for each sub-command; its signature is the command line.
+        commands: a function for each sub-command; its signature is the command line. One alone needs no sub-command.
         default: the sub-command that is meant when there is no argument at all.
     """
     arguments = sys.argv[1:] or [default or "--help"]
     try:
-        tyro.extras.subcommand_cli_from_dict(commands, args=arguments, config=(tyro.conf.OmitArgPrefixes,))
+        if len(commands) == 1:
+            (command,) = commands.values()
+            tyro.cli(command, args=arguments, config=(tyro.conf.OmitArgPrefixes,))
+        else:
+            tyro.extras.subcommand_cli_from_dict(commands, args=arguments, config=(tyro.conf.OmitArgPrefixes,))
     except (ValueError, TypeError, FloatingPointError) as error:
         if PartialState().is_main_process:
             print(f"error: {error}", file=sys.stderr)  # noqa: T201

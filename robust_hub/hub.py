@@ -1,8 +1,8 @@
 """Model folders: saved whole or not at all, checked by loading them with timm, and loaded again."""
 
+import hashlib
 import json
 import shutil
-import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def load(name: str, *, num_classes: int | None = None) -> PixelClassifier:
     """
     if not name.startswith(SOURCES):
         raise ValueError(f"a checkpoint must be named hf-hub:ORG/NAME or local-dir:FOLDER, got '{name}'")
-    config = json.loads(_config_file(name).read_text())
+    config = json.loads(_file(name, "config.json").read_text())
     fresh_head = {} if num_classes is None else {"num_classes": num_classes}
     try:
         model = timm.create_model(name, pretrained=True, **fresh_head)
@@ -50,15 +50,27 @@ def open_student(
     return create_classifier(name, model_args, num_classes=num_classes, image_shape=image_shape)
 
 
-def save(folder: Path, classifier: PixelClassifier, facts: Facts, evaluation: dict, label_names: list[str]) -> None:
+def read_facts(name: str) -> dict:
+    """Reads what a checkpoint's config.json tells of its robustness; empty where it tells nothing."""
+    return json.loads(_file(name, "config.json").read_text()).get("robustness", {})
+
+
+def fingerprint(name: str) -> str:
+    """Computes the sha256 of a checkpoint's weights."""
+    return hashlib.sha256(_file(name, "model.safetensors").read_bytes()).hexdigest()
+
+
+def save(
+    folder: Path, classifier: PixelClassifier, facts: Facts, *, label_names: list[str], pictures: list[Path]
+) -> None:
     """Writes a model folder beside its place, checks that timm loads it, and only then puts it in place.
 
     Args:
         folder: where it goes; a folder that is there already is replaced.
         classifier: what is saved; of a student, nothing that helped to train it.
-        facts: for the card.
-        evaluation: for evaluation.json, plain values.
+        facts: for config.json, evaluation.json and README.md.
         label_names: class names in the order of the logits.
+        pictures: plots that the facts name, copied into the folder.
 
     Raises:
         RuntimeError: when what was written does not give the same logits again.
@@ -71,11 +83,13 @@ def save(folder: Path, classifier: PixelClassifier, facts: Facts, evaluation: di
         model,
         str(beside),
         model_args=classifier.model_args,
-        model_config={"label_names": label_names, "robustness": evaluation},
+        model_config={"label_names": label_names, "robustness": facts.summary()},
         safe_serialization=True,
     )
-    (beside / "evaluation.json").write_text(json.dumps(evaluation, indent=2) + "\n")
-    (beside / "README.md").write_text(write_card(facts))
+    (beside / "evaluation.json").write_text(json.dumps(facts.full(), indent=2) + "\n")
+    (beside / "README.md").write_text(write_card(facts, stock=is_stock(facts.architecture)))
+    for picture in pictures:
+        shutil.copy(picture, beside)
     _check_same_logits(beside, model, classifier.input_size)
     replaced = folder.with_name(folder.name + ".replaced")
     if folder.exists():
@@ -86,8 +100,7 @@ def save(folder: Path, classifier: PixelClassifier, facts: Facts, evaluation: di
 
 def is_stock(architecture: str) -> bool:
     """Tells whether timm alone knows an architecture."""
-    module = timm.model_entrypoint(architecture).__module__
-    return sys.modules[module].__name__.startswith("timm.")
+    return timm.model_entrypoint(architecture).__module__.startswith("timm.")
 
 
 def _check_same_logits(folder: Path, model: torch.nn.Module, input_size: tuple[int, int, int]) -> None:
@@ -98,16 +111,16 @@ def _check_same_logits(folder: Path, model: torch.nn.Module, input_size: tuple[i
         raise RuntimeError(f"timm does not load {folder} back to the same logits; nothing was put in place")
 
 
-def _config_file(name: str) -> Path:
+def _file(name: str, filename: str) -> Path:
     source, _, place = name.partition(":")
     if source == "local-dir":
-        file = Path(place).expanduser() / "config.json"
+        file = Path(place).expanduser() / filename
         if not file.is_file():
-            raise ValueError(f"there is no model folder at {place} (no config.json in it); check the path")
+            raise ValueError(f"there is no model folder at {place} (no {filename} in it); check the path")
         return file
     repo, _, revision = place.partition("@")
     try:
-        return Path(hf_hub_download(repo, "config.json", revision=revision or None))
+        return Path(hf_hub_download(repo, filename, revision=revision or None))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"the Hub did not give {place} ({reason}); check the name and the network") from error

@@ -114,7 +114,7 @@ def parse_threat(text: str) -> Threat:
     """Reads a threat model from the command line, for example linf:8/255 or l2:0.5.
 
     Raises:
-        ValueError: when the norm is unknown, eps is no number, or eps is outside (0, 1) for linf or not positive for l2.
+        ValueError: when the norm is unknown, or eps is no number, outside (0, 1) for linf, or not positive for l2.
     """
     threats = {"linf": Linf, "l2": L2}
     name, _, radius = text.partition(":")

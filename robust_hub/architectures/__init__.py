@@ -1,4 +1,4 @@
-"""Networks for small images that stock timm cannot express, registered with timm on import; and one way to create any."""
+"""Networks for small images that stock timm cannot express, registered on import; and one way to create any."""
 
 from robust_hub.architectures import preact_resnet_cifar, resnet_cifar, small_cnn_grey
 from robust_hub.architectures.create import create_classifier

@@ -26,7 +26,7 @@ class ResNetCifar(ResNet):
     """timm's ResNet with the stem replaced; every argument of timm's class works, `channels` sets all widths."""
 
     def __init__(self, block, layers, *, in_chans=3, channels=(64, 128, 256, 512), **kwargs):
-        # The deep stem is asked for because it alone lets the stem's width follow the first stage; it is replaced at once.
+        # Only the deep stem lets the stem's width follow the first stage; it is replaced at once.
         stem = {"stem_type": "deep", "stem_width": channels[0] // 2}
         super().__init__(block, layers, in_chans=in_chans, channels=channels, **stem, **kwargs)
         self.conv1 = nn.Conv2d(in_chans, channels[0], 3, padding=1, bias=False)

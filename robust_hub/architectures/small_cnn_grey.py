@@ -1,5 +1,7 @@
 """A small convolutional network for grey images of 28 to 32 px, with timm's model interface."""
 
+from itertools import pairwise
+
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
@@ -26,10 +28,7 @@ class SmallCnnGrey(nn.Module):
     def __init__(self, num_classes: int = 10, in_chans: int = 1, channels: tuple[int, int, int] = (32, 64, 128)):
         super().__init__()
         widths = (in_chans, *channels)
-        layers = [
-            [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU()]
-            for before, after in zip(widths, widths[1:], strict=False)
-        ]
+        layers = [[nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU()] for before, after in pairwise(widths)]
         self.features = nn.Sequential(*(module for layer in layers for module in layer))
         self.num_features = self.head_hidden_size = 4 * channels[-1]
         self.pool = nn.AdaptiveAvgPool2d(2)

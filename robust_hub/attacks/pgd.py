@@ -58,7 +58,7 @@ class PGD:
 
     @classmethod
     def standard(cls, threat: Threat, *, steps: int, restarts: int = 1) -> "PGD":
-        """PGD with steps of 2.5 eps / steps, long enough to cross the ball and short enough to settle (Madry et al.)."""
+        """Makes PGD with steps of 2.5 eps / steps (Madry et al.), which can cross the ball and still settle."""
         return cls(threat, steps, 2.5 * threat.eps / steps, restarts)
 
     def __call__(self, classifier: nn.Module, images: Images, labels: Labels) -> Images:

@@ -27,7 +27,7 @@ class Source:
         data: digits, synthetic, a local folder of parquet files or images, or a data set on the Hub.
         image_column: its image column; found by type where empty.
         label_column: its label column; found by type where empty.
-        augmentation: random crop after zero-padding by an eighth, with or without a flip (none of digits or text).
+        augmentation: random crop after zero-padding by an eighth, with or without a flip (no flip for digits).
         test_images: at most so many images are tested, drawn at random but always the same.
     """
 
@@ -58,26 +58,25 @@ class Data:
         return len(self.label_names)
 
 
-def load_data(name: str, *, image_column: str = "", label_column: str = "", seed: int = 0) -> Data:
+def load_data(source: Source, *, seed: int = 0) -> Data:
     """Loads an image-classification data set and splits it into train, validation and test.
 
-    Columns are found by feature type (Image, ClassLabel) where the arguments are empty. A missing validation split is a
-    tenth of train; a missing test split is the validation split, and where that is missing too, a fifth of train.
+    Columns are found by feature type (Image, ClassLabel) where the source does not name them. A missing validation
+    split is a tenth of train; a missing test split is the validation split, and without that a fifth of train.
 
     Args:
-        name: `digits`, `synthetic`, a local folder of parquet files or images, or a data set on the Hub.
-        image_column: name of the image column.
-        label_column: name of the label column.
+        source: which data set, and its columns.
         seed: decides which images are held out. Numbers are comparable between runs of one seed only.
 
     Raises:
         ValueError: when there is no such data set, a file can't be read, a column can't be told, a label is outside its
             range, or a split is empty.
     """
+    name = source.data
     splits = _open(name)
     columns = next(iter(splits.values())).features
-    image = image_column or _column(name, columns, Image, "image")
-    label = label_column or _column(name, columns, ClassLabel, "label")
+    image = source.image_column or _column(name, columns, Image, "image")
+    label = source.label_column or _column(name, columns, ClassLabel, "label")
     for column in (image, label):
         if column not in columns:
             raise ValueError(f"{name} has no column '{column}'; its columns are {', '.join(columns)}")

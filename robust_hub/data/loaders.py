@@ -16,7 +16,7 @@ from torch import Tensor
 
 from robust_hub.data.datasets import Augmentation
 from robust_hub.data.images import fit_image, image_to_tensor, read_image
-from robust_hub.data.streaming import Ordered, Shard, Shuffled, Streamed, mix
+from robust_hub.data.streaming import WHOLE, Ordered, Shard, Shuffled, Streamed, mix
 
 IN_MEMORY_BYTES = 2 * 2**30
 
@@ -40,7 +40,7 @@ def training_loader(
     augmentation: Augmentation,
     seed: int,
     device: torch.device,
-    shard: Shard = Shard(),
+    shard: Shard = WHOLE,
 ) -> Loader:
     """Makes a loader that shuffles, augments and drops the last incomplete batch.
 
@@ -71,7 +71,7 @@ def training_loader(
 
 
 def evaluation_loader(
-    rows: Dataset, input_size: tuple[int, int, int], *, batch_size: int, device: torch.device, shard: Shard = Shard()
+    rows: Dataset, input_size: tuple[int, int, int], *, batch_size: int, device: torch.device, shard: Shard = WHOLE
 ) -> Loader:
     """Makes a loader that yields every image of this process's share once, in order, as it is.
 

@@ -22,7 +22,7 @@ from robust_hub.data.images import fit_image, image_to_tensor, read_image
 
 @dataclass(frozen=True)
 class Shard:
-    """How a batch is divided: into `accumulate` steps, and each of these among `world` processes; this one is `rank`."""
+    """How a batch is divided: into `accumulate` steps, each of them among `world` processes; this one is `rank`."""
 
     rank: int = 0
     world: int = 1
@@ -38,6 +38,9 @@ class Shard:
         for part in range(batches * self.accumulate):
             start = (part * self.world + self.rank) * local
             yield slice(start, start + local)
+
+
+WHOLE = Shard()
 
 
 def mix(seed: int, epoch: int) -> int:

@@ -1,0 +1,29 @@
+# Two commands: `make transfer` shows the point, `make test` checks everything. Each sets itself up in .venv once.
+
+PYTHON ?= python3
+BIN := .venv/bin
+THREADS := $(shell nproc)
+OUTPUT ?= runs/digits-$(shell date +%Y%m%d-%H%M%S)
+
+.PHONY: transfer test lint
+
+transfer: .venv/installed
+	$(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+		--num_cpu_threads_per_process $(THREADS) recipes/transfer.py digits --output $(OUTPUT)
+
+test: .venv/installed-for-tests lint
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(THREADS)
+
+lint: .venv/installed-for-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/installed-for-tests: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@

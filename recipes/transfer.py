@@ -1,0 +1,171 @@
+"""Passes a robust teacher's robustness on to a student of any timm architecture, without adversarial training.
+
+    accelerate launch recipes/transfer.py rrm --teacher hf-hub:ORG/NAME --student convnext_atto \
+        --student-args '{"patch_size": 2}' --projection --data FOLDER --output runs/student
+
+Sub-commands: `igam` and `rrm` (the methods), `plain` (the baseline that an attack brings to zero), and `digits`, the
+demonstration, which is meant when there is no argument at all. Processes, devices, precision and gradient accumulation
+belong to `accelerate launch`. Writes OUTPUT/student; OUTPUT/checkpoints is there to resume from.
+Expected: the README's tables, which runs of this file wrote.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from accelerate.utils import set_seed
+
+from robust_hub.classifiers import PixelClassifier, Teacher
+from robust_hub.command_line import Json, command_line
+from robust_hub.data import Source, load_data
+from robust_hub.hub import fingerprint, load, open_student, read_facts
+from robust_hub.methods import IGAM, RRM, Objective, Plain
+from robust_hub.methods.base import check_same_task
+from robust_hub.results import Result, draw_pictures, published, save_result, table, trained
+from robust_hub.runs import Run, claim_folder, make_accelerator
+from robust_hub.tasks import open_task
+from robust_hub.threats import parse_threat
+from robust_hub.training import Training, fit
+
+DIGITS_TEACHER = "small_cnn_grey.pgd_linf0.1_digits"
+MODEL_CARDS = Path(__file__).resolve().parents[1] / "model_cards"
+
+
+@dataclass(frozen=True)
+class Config:
+    """What every method needs.
+
+    Attributes:
+        teacher: hf-hub:ORG/NAME or local-dir:FOLDER.
+        student: an architecture of timm's or ours, or a checkpoint to start from.
+        source: the images.
+        run: where the run writes.
+        student_args: arguments for timm's create_model, as JSON.
+        threat: linf:EPS or l2:EPS, in pixel units; used to choose the epoch and to test, never to train.
+        training: how weights are learnt.
+    """
+
+    teacher: str
+    student: str
+    source: Source
+    run: Run
+    student_args: Json = field(default_factory=dict)
+    threat: str = "linf:8/255"
+    training: Training = field(default_factory=Training)
+
+
+def igam(config: Config, *, weight: float = 1.0, ramp: int = 500, noise: float = 8 / 255) -> None:
+    """Makes the student's input gradients those of the teacher.
+
+    Args:
+        config: what every method needs.
+        weight: of the gradient distance.
+        ramp: steps over which the weight grows from 0.
+        noise: radius of uniform noise on the images, in pixel units.
+    """
+    transfer(
+        config,
+        f"IGAM({weight=}, {ramp=}, {noise=:.3g})",
+        lambda s, t: IGAM(s, t, weight=weight, ramp=ramp, noise=noise),
+    )
+
+
+def rrm(config: Config, *, cross_entropy_weight: float = 0.005, projection: bool = False) -> None:
+    """Makes the student's features point where those of the teacher do.
+
+    Args:
+        config: what every method needs.
+        cross_entropy_weight: of the labels, beside a feature term of weight 1.
+        projection: a linear layer, not published, between features of different widths.
+    """
+
+    def objective(student: PixelClassifier, teacher: Teacher) -> Objective:
+        return RRM(student, teacher, cross_entropy_weight=cross_entropy_weight, projection=projection)
+
+    transfer(config, f"RRM({cross_entropy_weight=}, {projection=})", objective)
+
+
+def plain(config: Config) -> None:
+    """Trains the student on clean images and asks the teacher nothing."""
+    transfer(config, "Plain()", lambda student, _: Plain(student))
+
+
+def digits(output: Path = Path("runs/digits"), *, resume: bool = False) -> None:
+    """Shows the point in under three minutes on two CPU cores: a small vision transformer learns from a small CNN.
+
+    Args:
+        output: where the two runs write: OUTPUT/plain and OUTPUT/igam.
+        resume: goes on with a run that was killed.
+    """
+    config = Config(
+        teacher=f"local-dir:{os.path.relpath(MODEL_CARDS / DIGITS_TEACHER)}",
+        student="vit_tiny_patch16_224",
+        student_args={"img_size": 32, "patch_size": 8, "embed_dim": 64, "depth": 3, "num_heads": 4},
+        source=Source("digits", augmentation="crop"),
+        run=Run(output / "plain", resume),
+        threat="linf:0.1",
+        training=Training(epochs=40, batch_size=64, optimizer="adamw", lr=3e-3, weight_decay=0.05),
+    )
+    student = transfer(config, "Plain()", lambda student, _: Plain(student))
+    igam(
+        replace(config, run=Run(output / "igam", resume), training=replace(config.training, epochs=90)),
+        compare_with=[student],
+    )
+
+
+def transfer(
+    config: Config,
+    method: str,
+    objective_for: Callable[[PixelClassifier, Teacher], Objective],
+    compare_with: Sequence[Result] = (),
+) -> Result:
+    """Runs one method from the data to the student's folder, and prints the teacher, others, and the student."""
+    threat = parse_threat(config.threat)
+    identity = {"method": method, **asdict(replace(config, run=Run(Path())))}
+    accelerator = make_accelerator(config.run, identity)
+    data = load_data(config.source)
+    teacher = Teacher(load(config.teacher))
+    set_seed(config.training.seed)
+    student = open_student(
+        config.student, config.student_args, num_classes=data.num_classes, image_shape=data.image_shape
+    )
+    check_same_task(student, teacher)
+    objective = objective_for(student, teacher)
+    task = open_task(accelerator, data, config.source, config.training, threat, student)
+    claim_folder(accelerator, config.run, identity)
+
+    best, progress = fit(
+        accelerator,
+        objective,
+        task.train,
+        config.training,
+        validate=task.validate,
+        checkpoints=config.run.checkpoints,
+        resume=config.run.resume,
+    )
+    teacher = teacher.to(accelerator.device).classifier
+    name = method.split("(")[0].lower()
+    results = [
+        published("teacher", teacher, task.evaluate(accelerator, teacher, "teacher"), read_facts(config.teacher)),
+        *compare_with,
+        trained(accelerator, name, best, task.evaluate(accelerator, best, name), progress),
+    ]
+    accelerator.print(table(results, data.name, threat))
+    pictures = draw_pictures(accelerator, results, task, config.run.output / "pictures")
+    save_result(
+        accelerator,
+        config.run.output / "student",
+        results[-1],
+        task,
+        method=method,
+        seed=config.training.seed,
+        teacher=f"{config.teacher} (sha256 {fingerprint(config.teacher)[:12]})",
+        pictures=pictures,
+    )
+    accelerator.end_training()
+    return results[-1]
+
+
+if __name__ == "__main__":
+    command_line({"igam": igam, "rrm": rrm, "plain": plain, "digits": digits}, default="digits")

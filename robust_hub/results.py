@@ -1,0 +1,180 @@
+"""What a run ends with: one table, the student's folder, and the pictures in it."""
+
+import math
+import os
+import shlex
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+from accelerate import Accelerator
+from tabulate import tabulate
+
+from robust_hub.attacks import PGD
+from robust_hub.attacks.base import loss_and_gradient
+from robust_hub.cards import Facts
+from robust_hub.classifiers import PixelClassifier
+from robust_hub.evaluation import Evaluation, accuracy_curve
+from robust_hub.hub import save
+from robust_hub.losses import cross_entropy
+from robust_hub.plots import plot_accuracy_curves, plot_input_gradients
+from robust_hub.runs import hardware
+from robust_hub.tasks import Task
+from robust_hub.threats import Threat, pixel_units
+from robust_hub.training import Progress
+
+PACKAGES = ("robust_hub", "torch", "timm", "accelerate")
+CURVE_STEPS = 20
+CURVE_RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One model of a comparison.
+
+    Attributes:
+        name: what the table and the pictures call it.
+        classifier: the model.
+        evaluation: on the test split.
+        seconds: of training; nan where it is not known.
+        passes: forward and backward passes of each network in training, on all processes; empty where not known.
+        best_epoch: the epoch its weights are from; 0 where not known.
+    """
+
+    name: str
+    classifier: PixelClassifier
+    evaluation: Evaluation
+    seconds: float
+    passes: dict[str, dict[str, int]]
+    best_epoch: int
+
+
+def trained(
+    accelerator: Accelerator, name: str, classifier: PixelClassifier, evaluation: Evaluation, progress: Progress
+) -> Result:
+    """Makes the result of a training run."""
+    passes = {
+        network: {kind: count * accelerator.num_processes for kind, count in asdict(counts).items()}
+        for network, counts in progress.passes.items()
+    }
+    return Result(name, classifier, evaluation, progress.seconds, passes, progress.best_epoch)
+
+
+def published(name: str, classifier: PixelClassifier, evaluation: Evaluation, facts: dict) -> Result:
+    """Makes the result of a checkpoint; what it cost to train is what its own config.json tells."""
+    return Result(name, classifier, evaluation, facts.get("seconds", math.nan), facts.get("passes", {}), 0)
+
+
+def table(results: list[Result], data: str, threat: Threat) -> str:
+    """Writes results one below the other, with what was measured and how above them."""
+    evaluation = results[0].evaluation
+    rows = [
+        (
+            result.name,
+            str(result.evaluation.clean_accuracy),
+            str(result.evaluation.robust_accuracy),
+            result.seconds,
+            *(_passes(result, kind) for kind in ("forward", "backward")),
+        )
+        for result in results
+    ]
+    headers = ("", "clean %", f"robust %, {threat}", "training s", "forward passes", "backward passes")
+    return (
+        f"{data}: {len(evaluation.clean)} test images, accuracy with 95 % intervals\n"
+        f"attack: {evaluation.attack}\n\n" + tabulate(rows, headers, tablefmt="github", floatfmt=".0f", intfmt=",")
+    )
+
+
+def _passes(result: Result, kind: str) -> str:
+    if not result.passes:
+        return "-"
+    return " + ".join(f"{counts[kind]:,} {network}" for network, counts in result.passes.items() if counts[kind])
+
+
+def draw_pictures(accelerator: Accelerator, results: list[Result], task: Task, folder: Path) -> dict[Path, str]:
+    """Draws accuracy against eps and the gallery of input gradients; returns the files with their captions."""
+    threat = task.threat
+    radii = [threat.eps * factor for factor in CURVE_RADII]
+    curves = {
+        result.name: accuracy_curve(
+            accelerator,
+            result.classifier,
+            task.test,
+            lambda eps: PGD.standard(type(threat)(eps), steps=CURVE_STEPS),
+            radii,
+            label=f"curve of {result.name}",
+        )
+        for result in results
+    }
+    images, labels = next(iter(task.test))
+    images, labels = images[:8], labels[:8]
+    if accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        plot_accuracy_curves(folder / "accuracy_against_eps.png", radii, curves, norm=threat.name, reported=threat.eps)
+        gradients = {result.name: _input_gradient(result.classifier, images, labels) for result in results}
+        plot_input_gradients(folder / "input_gradients.png", images, gradients)
+    n = len(results[0].evaluation.clean)
+    return {
+        folder / "accuracy_against_eps.png": f"Accuracy under PGD-{CURVE_STEPS} against eps, {n} test images.",
+        folder / "input_gradients.png": "Test images, and the gradient of each model's loss with respect to them.",
+    }
+
+
+def _input_gradient(classifier: PixelClassifier, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    _, gradient = loss_and_gradient(lambda pixels: cross_entropy(classifier.eval()(pixels), labels), images)
+    return gradient
+
+
+def save_result(
+    accelerator: Accelerator,
+    folder: Path,
+    result: Result,
+    task: Task,
+    *,
+    method: str,
+    seed: int,
+    teacher: str = "",
+    pictures: dict[Path, str] = MappingProxyType({}),
+) -> None:
+    """Writes the folder of a trained student, on the main process.
+
+    Args:
+        accelerator: of the run.
+        folder: where it goes.
+        result: the student.
+        task: what it was trained and tested on.
+        method: the objective with its arguments, its name before the first bracket.
+        seed: of the run.
+        teacher: what taught it; empty when nobody did.
+        pictures: plots to put into the folder, with what they show.
+    """
+    architecture = result.classifier.architecture
+    facts = Facts(
+        name=f"{architecture}.{method.split('(')[0].lower()}_{task.threat.name}{_short(task.threat.eps)}_{task.data.name}",
+        architecture=architecture,
+        method=method,
+        teacher=teacher,
+        data=task.data.name,
+        threat=str(task.threat),
+        eps=task.threat.eps,
+        evaluation=result.evaluation,
+        parameters=sum(parameter.numel() for parameter in result.classifier.parameters()),
+        command=shlex.join(["accelerate", "launch", os.path.relpath(sys.argv[0]), *sys.argv[1:]]),
+        seed=seed,
+        best_epoch=result.best_epoch,
+        seconds=result.seconds,
+        passes=result.passes,
+        hardware=hardware(accelerator),
+        versions={package: version(package) for package in PACKAGES},
+        pictures={picture.name: caption for picture, caption in pictures.items()},
+    )
+    if accelerator.is_main_process:
+        save(folder, result.classifier, facts, label_names=task.data.label_names, pictures=list(pictures))
+    accelerator.wait_for_everyone()
+
+
+def _short(eps: float) -> str:
+    return pixel_units(eps).removesuffix("/255")

@@ -1,0 +1,69 @@
+"""A task: a data set and a threat, as one classifier meets them on this process."""
+
+from dataclasses import dataclass
+
+from accelerate import Accelerator
+
+from robust_hub.attacks import PGD
+from robust_hub.classifiers import PixelClassifier
+from robust_hub.data import Data, Loader, Shard, Source, evaluation_loader, subset, training_loader
+from robust_hub.evaluation import Evaluation, Scores, evaluate
+from robust_hub.threats import Threat
+from robust_hub.training import Training
+
+EVALUATION_BATCH = 256
+VALIDATION_IMAGES = 512
+
+
+@dataclass(frozen=True)
+class Task:
+    """The three splits as loaders, with what is asked of a classifier on each.
+
+    Attributes:
+        data: the whole data set.
+        threat: what a classifier should withstand.
+        train: shuffled and augmented, this process's share.
+        validation: at most 512 images, by which an epoch is chosen.
+        test: what is reported, and nothing is chosen by.
+    """
+
+    data: Data
+    threat: Threat
+    train: Loader
+    validation: Loader
+    test: Loader
+
+    def validate(self, accelerator: Accelerator, classifier: PixelClassifier) -> Scores:
+        """Measures clean accuracy and that under PGD-10 on validation images."""
+        measured = evaluate(accelerator, classifier, self.validation, PGD.standard(self.threat, steps=10))
+        return Scores(measured.clean_accuracy.value, measured.robust_accuracy.value)
+
+    def evaluate(self, accelerator: Accelerator, classifier: PixelClassifier, name: str) -> Evaluation:
+        """Measures clean accuracy and that under PGD-50 on test images."""
+        return evaluate(accelerator, classifier, self.test, PGD.standard(self.threat, steps=50), label=name)
+
+
+def open_task(
+    accelerator: Accelerator,
+    data: Data,
+    source: Source,
+    training: Training,
+    threat: Threat,
+    classifier: PixelClassifier,
+) -> Task:
+    """Makes the loaders for what a classifier takes; reads small sets into memory, so bad images are found here."""
+    shard = Shard(accelerator.process_index, accelerator.num_processes, accelerator.gradient_accumulation_steps)
+    common = {"input_size": classifier.input_size, "device": accelerator.device, "shard": shard}
+    return Task(
+        data,
+        threat,
+        training_loader(
+            data.train,
+            batch_size=training.batch_size,
+            augmentation=source.augmentation,
+            seed=training.seed,
+            **common,
+        ),
+        evaluation_loader(subset(data.validation, VALIDATION_IMAGES), batch_size=EVALUATION_BATCH, **common),
+        evaluation_loader(subset(data.test, source.test_images), batch_size=EVALUATION_BATCH, **common),
+    )
