@@ -11,7 +11,7 @@ Expected: the README's tables, which runs of this file wrote.
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from accelerate.utils import set_seed
@@ -23,7 +23,7 @@ from robust_hub.hub import fingerprint, load, open_student, read_facts
 from robust_hub.methods import IGAM, RRM, Objective, Plain
 from robust_hub.methods.base import check_same_task
 from robust_hub.results import Result, draw_pictures, published, save_result, table, trained
-from robust_hub.runs import Run, claim_folder, make_accelerator
+from robust_hub.runs import Run, claim_folder, identity_of, make_accelerator
 from robust_hub.tasks import open_task
 from robust_hub.threats import parse_threat
 from robust_hub.training import Training, fit
@@ -55,7 +55,7 @@ class Config:
     training: Training = field(default_factory=Training)
 
 
-def igam(config: Config, *, weight: float = 1.0, ramp: int = 500, noise: float = 8 / 255) -> None:
+def igam(config: Config, *, weight: float = 1.0, ramp: int = 500, noise: float = 8 / 255) -> Result:
     """Makes the student's input gradients those of the teacher.
 
     Args:
@@ -64,14 +64,14 @@ def igam(config: Config, *, weight: float = 1.0, ramp: int = 500, noise: float =
         ramp: steps over which the weight grows from 0.
         noise: radius of uniform noise on the images, in pixel units.
     """
-    transfer(
+    return transfer(
         config,
         f"IGAM({weight=}, {ramp=}, {noise=:.3g})",
         lambda s, t: IGAM(s, t, weight=weight, ramp=ramp, noise=noise),
     )
 
 
-def rrm(config: Config, *, cross_entropy_weight: float = 0.005, projection: bool = False) -> None:
+def rrm(config: Config, *, cross_entropy_weight: float = 0.005, projection: bool = False) -> Result:
     """Makes the student's features point where those of the teacher do.
 
     Args:
@@ -83,12 +83,12 @@ def rrm(config: Config, *, cross_entropy_weight: float = 0.005, projection: bool
     def objective(student: PixelClassifier, teacher: Teacher) -> Objective:
         return RRM(student, teacher, cross_entropy_weight=cross_entropy_weight, projection=projection)
 
-    transfer(config, f"RRM({cross_entropy_weight=}, {projection=})", objective)
+    return transfer(config, f"RRM({cross_entropy_weight=}, {projection=})", objective)
 
 
-def plain(config: Config) -> None:
+def plain(config: Config) -> Result:
     """Trains the student on clean images and asks the teacher nothing."""
-    transfer(config, "Plain()", lambda student, _: Plain(student))
+    return transfer(config, "Plain()", lambda student, _: Plain(student))
 
 
 def digits(output: Path = Path("runs/digits"), *, resume: bool = False) -> None:
@@ -122,7 +122,7 @@ def transfer(
 ) -> Result:
     """Runs one method from the data to the student's folder, and prints the teacher, others, and the student."""
     threat = parse_threat(config.threat)
-    identity = {"method": method, **asdict(replace(config, run=Run(Path())))}
+    identity = identity_of(method, config)
     accelerator = make_accelerator(config.run, identity)
     data = load_data(config.source)
     teacher = Teacher(load(config.teacher))
@@ -145,11 +145,10 @@ def transfer(
         resume=config.run.resume,
     )
     teacher = teacher.to(accelerator.device).classifier
-    name = method.split("(")[0].lower()
     results = [
         published("teacher", teacher, task.evaluate(accelerator, teacher, "teacher"), read_facts(config.teacher)),
         *compare_with,
-        trained(accelerator, name, best, task.evaluate(accelerator, best, name), progress),
+        trained(accelerator, method, best, task.evaluate(accelerator, best, method), progress),
     ]
     accelerator.print(table(results, data.name, threat))
     pictures = draw_pictures(accelerator, results, task, config.run.output / "pictures")

@@ -28,7 +28,7 @@ class PixelClassifier(nn.Module):
         model_args: what timm's create_model was given to build it; travels into config.json.
 
     Raises:
-        TypeError: when the model's classifier is not one linear layer.
+        ValueError: when the model's classifier is not one linear layer.
     """
 
     def __init__(self, model: nn.Module, model_args: dict):
@@ -40,7 +40,7 @@ class PixelClassifier(nn.Module):
         self.register_buffer("std", std, persistent=False)
         self.passes = Passes()
         if not isinstance(self._classifier, nn.Linear | nn.Conv2d):
-            raise TypeError(
+            raise ValueError(
                 f"{self.architecture} must end in one linear classifier layer, got {type(self._classifier).__name__}; "
                 "choose another architecture or its variant with a plain head"
             )

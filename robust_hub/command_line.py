@@ -35,7 +35,7 @@ def command_line(commands: dict[str, Callable], *, default: str = "") -> None:
             tyro.cli(command, args=arguments, config=(tyro.conf.OmitArgPrefixes,))
         else:
             tyro.extras.subcommand_cli_from_dict(commands, args=arguments, config=(tyro.conf.OmitArgPrefixes,))
-    except (ValueError, TypeError, FloatingPointError) as error:
+    except (ValueError, FloatingPointError) as error:
         if PartialState().is_main_process:
             print(f"error: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)

@@ -23,7 +23,7 @@ from robust_hub.losses import cross_entropy
 from robust_hub.plots import plot_accuracy_curves, plot_input_gradients
 from robust_hub.runs import hardware
 from robust_hub.tasks import Task
-from robust_hub.threats import Threat, pixel_units
+from robust_hub.threats import Threat
 from robust_hub.training import Progress
 
 PACKAGES = ("robust_hub", "torch", "timm", "accelerate")
@@ -52,15 +52,20 @@ class Result:
     best_epoch: int
 
 
+def short_name(method: str) -> str:
+    """Gives the method's name without its arguments, as in the table and in the model's name."""
+    return method.split("(")[0].lower()
+
+
 def trained(
-    accelerator: Accelerator, name: str, classifier: PixelClassifier, evaluation: Evaluation, progress: Progress
+    accelerator: Accelerator, method: str, classifier: PixelClassifier, evaluation: Evaluation, progress: Progress
 ) -> Result:
     """Makes the result of a training run."""
     passes = {
         network: {kind: count * accelerator.num_processes for kind, count in asdict(counts).items()}
         for network, counts in progress.passes.items()
     }
-    return Result(name, classifier, evaluation, progress.seconds, passes, progress.best_epoch)
+    return Result(short_name(method), classifier, evaluation, progress.seconds, passes, progress.best_epoch)
 
 
 def published(name: str, classifier: PixelClassifier, evaluation: Evaluation, facts: dict) -> Result:
@@ -152,8 +157,9 @@ def save_result(
         pictures: plots to put into the folder, with what they show.
     """
     architecture = result.classifier.architecture
+    threat = str(task.threat).replace(":", "").removesuffix("/255")
     facts = Facts(
-        name=f"{architecture}.{method.split('(')[0].lower()}_{task.threat.name}{_short(task.threat.eps)}_{task.data.name}",
+        name=f"{architecture}.{short_name(method)}_{threat}_{task.data.name}",
         architecture=architecture,
         method=method,
         teacher=teacher,
@@ -174,7 +180,3 @@ def save_result(
     if accelerator.is_main_process:
         save(folder, result.classifier, facts, label_names=task.data.label_names, pictures=list(pictures))
     accelerator.wait_for_everyone()
-
-
-def _short(eps: float) -> str:
-    return pixel_units(eps).removesuffix("/255")

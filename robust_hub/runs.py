@@ -3,9 +3,9 @@
 import json
 import platform
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -32,6 +32,11 @@ class Run:
     def checkpoints(self) -> Path:
         """Where the checkpoints are kept."""
         return self.output / "checkpoints"
+
+
+def identity_of(method: str, config: Any) -> dict:
+    """Collects what decides a run's result, as plain values: the method and every field of its config but `run`."""
+    return {"method": method, **{key: value for key, value in asdict(config).items() if key != "run"}}
 
 
 def make_accelerator(run: Run, identity: dict) -> Accelerator:

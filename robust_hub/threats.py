@@ -34,7 +34,7 @@ class Threat(ABC):
 
     def __str__(self) -> str:
         """Writes the threat as `parse_threat` reads it, for example linf:8/255."""
-        return f"{self.name}:{pixel_units(self.eps)}"
+        return f"{self.name}:{_levels(self.eps) if self.name == 'linf' else _decimal(self.eps)}"
 
 
 def _check_radius(eps: float) -> None:
@@ -91,7 +91,10 @@ class L2(Threat):
 
     def steepest_ascent(self, grad: Images) -> Images:
         """See `Threat.steepest_ascent`."""
-        return grad / _column(self.norm(grad)).clamp_min(1e-12)
+        # Scaled first: squares of small gradients underflow in float32, and the step would shrink with them.
+        largest = _column(grad.abs().flatten(1).amax(1))
+        scaled = grad / torch.where(largest > 0, largest, 1)
+        return scaled / _column(self.norm(scaled)).clamp_min(1)
 
     def norm(self, delta: Images) -> PerExample:
         """See `Threat.norm`."""
@@ -102,12 +105,14 @@ def _column(per_example: PerExample) -> Images:
     return per_example[:, None, None, None]
 
 
-def pixel_units(eps: float) -> str:
-    """Writes eps as a multiple of 1/255 where it is one, else as a decimal number."""
+def _levels(eps: float) -> str:
+    """Writes eps as a multiple of 1/255 where it is one, else as the decimal number that reads back to it."""
     levels = round(eps * 255)
-    if levels and math.isclose(levels, eps * 255, rel_tol=1e-9):
-        return f"{levels}/255"
-    return f"{eps:g}"
+    return f"{levels}/255" if levels and levels / 255 == eps else _decimal(eps)
+
+
+def _decimal(eps: float) -> str:
+    return repr(eps).removesuffix(".0")
 
 
 def parse_threat(text: str) -> Threat:

@@ -173,7 +173,7 @@ def fit(
         bar.set_postfix(clean=f"{scores.clean:.3f}", robust=f"{scores.robust:.3f}")
         accelerator.log({**metrics, "lr": scheduler.get_last_lr()[0]}, step=progress.epoch)
         save_checkpoint(accelerator, checkpoints, progress.epoch)
-    return best, progress
+    return best, deepcopy(progress)
 
 
 def _synchronise(averaged: PixelClassifier) -> None:

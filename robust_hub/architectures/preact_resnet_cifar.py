@@ -38,26 +38,28 @@ class PreActResNetCifar(ResNetV2):
             info["reduction"] = max(1, info["reduction"] // 4)
 
 
-def _build(name: str, pretrained: bool, **kwargs) -> PreActResNetCifar:
-    return build_model_with_cfg(PreActResNetCifar, name, pretrained, **kwargs)
+def _build(name: str, pretrained: bool, **kwargs) -> nn.Module:
+    stages = range(len(kwargs["layers"]) + 1)
+    feature_cfg = {"flatten_sequential": True, "out_indices": tuple(stages)}
+    return build_model_with_cfg(PreActResNetCifar, name, pretrained, feature_cfg=feature_cfg, **kwargs)
 
 
 @register_model
-def preact_resnet18_cifar(pretrained=False, **kwargs) -> PreActResNetCifar:
+def preact_resnet18_cifar(pretrained=False, **kwargs) -> nn.Module:
     """Pre-activation ResNet-18 for 32 px images, 11.2 M parameters."""
     shape = {"layers": (2, 2, 2, 2), "channels": (64, 128, 256, 512)}
     return _build("preact_resnet18_cifar", pretrained, **{**shape, **kwargs})
 
 
 @register_model
-def wide_resnet28_10_cifar(pretrained=False, **kwargs) -> PreActResNetCifar:
+def wide_resnet28_10_cifar(pretrained=False, **kwargs) -> nn.Module:
     """Wide ResNet-28-10 for 32 px images, 36.5 M parameters."""
     shape = {"layers": (4, 4, 4), "channels": (160, 320, 640), "stem_chs": 16}
     return _build("wide_resnet28_10_cifar", pretrained, **{**shape, **kwargs})
 
 
 @register_model
-def wide_resnet34_10_cifar(pretrained=False, **kwargs) -> PreActResNetCifar:
+def wide_resnet34_10_cifar(pretrained=False, **kwargs) -> nn.Module:
     """Wide ResNet-34-10 for 32 px images, 46.2 M parameters."""
     shape = {"layers": (5, 5, 5), "channels": (160, 320, 640), "stem_chs": 16}
     return _build("wide_resnet34_10_cifar", pretrained, **{**shape, **kwargs})

@@ -36,17 +36,17 @@ class ResNetCifar(ResNet):
             info["reduction"] = max(1, info["reduction"] // 4)
 
 
-def _build(name: str, pretrained: bool, **kwargs) -> ResNetCifar:
+def _build(name: str, pretrained: bool, **kwargs) -> nn.Module:
     return build_model_with_cfg(ResNetCifar, name, pretrained, **kwargs)
 
 
 @register_model
-def resnet18_cifar(pretrained=False, **kwargs) -> ResNetCifar:
+def resnet18_cifar(pretrained=False, **kwargs) -> nn.Module:
     """ResNet-18 for 32 px images, 11.2 M parameters."""
     return _build("resnet18_cifar", pretrained, **{"block": BasicBlock, "layers": (2, 2, 2, 2), **kwargs})
 
 
 @register_model
-def resnet50_cifar(pretrained=False, **kwargs) -> ResNetCifar:
+def resnet50_cifar(pretrained=False, **kwargs) -> nn.Module:
     """ResNet-50 for 32 px images, 23.5 M parameters."""
     return _build("resnet50_cifar", pretrained, **{"block": Bottleneck, "layers": (3, 4, 6, 3), **kwargs})

@@ -23,12 +23,12 @@ default_cfgs = generate_default_cfgs(
 
 
 class SmallCnnGrey(nn.Module):
-    """Three strided convolutions and one linear layer; works at any image size of at least 8 px."""
+    """Three strided convolutions and one linear layer; smooth, since its input gradients are what it teaches."""
 
     def __init__(self, num_classes: int = 10, in_chans: int = 1, channels: tuple[int, int, int] = (32, 64, 128)):
         super().__init__()
         widths = (in_chans, *channels)
-        layers = [[nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU()] for before, after in pairwise(widths)]
+        layers = [[nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GELU()] for before, after in pairwise(widths)]
         self.features = nn.Sequential(*(module for layer in layers for module in layer))
         self.num_features = self.head_hidden_size = 4 * channels[-1]
         self.pool = nn.AdaptiveAvgPool2d(2)

@@ -35,7 +35,7 @@ def ascend(
 
 @dataclass(frozen=True)
 class PGD:
-    """Climbs the cross-entropy from uniform random starts and keeps, for each image, the restart of highest loss.
+    """Climbs the cross-entropy from uniform random starts and keeps the best restart for each image.
 
     Args:
         threat: the ball.
@@ -44,7 +44,8 @@ class PGD:
         restarts: number of random starts.
 
     Source: Madry et al., ICLR 2018, arXiv 1706.06083.
-    Deviations: an image that a restart has fooled is not attacked again.
+    Deviations: the best restart is one that fools, else that of highest loss; an image that one has fooled is not
+        attacked again.
     """
 
     threat: Threat
@@ -86,7 +87,10 @@ class PGD:
 
     def _stronger(self, classifier: nn.Module, images: Images, labels: Labels, best: Images) -> Images:
         fresh = self._run(classifier, images, labels)
-        better = cross_entropy(_logits(classifier, fresh), labels) > cross_entropy(_logits(classifier, best), labels)
+        logits = _logits(classifier, fresh)
+        higher = cross_entropy(logits, labels) > cross_entropy(_logits(classifier, best), labels)
+        # With three or more classes an image may be fooled at a lower cross-entropy than one that is not.
+        better = higher | (logits.argmax(1) != labels)
         return torch.where(better[:, None, None, None], fresh, best)
 
 

@@ -27,7 +27,8 @@ class Source:
         data: digits, synthetic, a local folder of parquet files or images, or a data set on the Hub.
         image_column: its image column; found by type where empty.
         label_column: its label column; found by type where empty.
-        augmentation: random crop after zero-padding by an eighth, with or without a flip (no flip for digits).
+        augmentation: random crop, with or without a flip (no flip for digits): of the image zero-padded by an eighth
+            where the set fits in memory, timm's random resized crop where it is streamed.
         test_images: at most so many images are tested, drawn at random but always the same.
     """
 
@@ -40,7 +41,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Data:
-    """Three splits with the columns `image` (undecoded bytes or path) and `label`.
+    """Three splits with the columns `image` (undecoded bytes or path), `label` and `where` (which row it was).
 
     Nothing is ever selected on test. Labels count from 0 in the order of label_names.
     """
@@ -87,10 +88,10 @@ def load_data(source: Source, *, seed: int = 0) -> Data:
             rows.select_columns([image, label])
             .rename_columns({image: "image", label: "label"})
             .cast_column("image", Image(decode=False))
+            .add_column("where", [f"row {row} of split {split} of {name}" for row in range(len(rows))])
         )
     train, validation, test = _three(name, splits, seed)
-    shape = _image_shape(f"{name}, split train", train)
-    return Data(Path(name).name, train, validation, test, label_names, shape)
+    return Data(Path(name).name, train, validation, test, label_names, _image_shape(train))
 
 
 def subset(rows: Dataset, n: int) -> Dataset:
@@ -127,12 +128,17 @@ def _near(name: str, known: list[str]) -> str:
 
 
 def _check_parquet(folder: Path) -> None:
+    rows: dict[str, int] = {}
     for file in sorted(folder.rglob("*.parquet")):
         try:
-            with pyarrow.parquet.ParquetFile(file):
-                pass
+            with pyarrow.parquet.ParquetFile(file) as table:
+                split = file.stem.split("-")[0]
+                rows[split] = rows.get(split, 0) + table.metadata.num_rows
         except (pyarrow.ArrowInvalid, OSError) as error:
             raise ValueError(f"{file} is not a readable parquet file; fetch it again ({error})") from error
+    for split, count in rows.items():
+        if not count:
+            raise ValueError(f"split {split} of {folder} is empty; every split needs at least one image")
 
 
 def _column(name: str, columns: Mapping, kind: type, usual: str) -> str:
@@ -196,6 +202,6 @@ def _hold_out(name: str, rows: Dataset, share: float, seed: int) -> tuple[Datase
     return rows.select(np.sort(order[held_out:])), rows.select(np.sort(order[:held_out]))
 
 
-def _image_shape(where: str, rows: Dataset) -> tuple[int, int, int]:
-    image = read_image(rows[0]["image"], f"row 0 of {where}")
+def _image_shape(rows: Dataset) -> tuple[int, int, int]:
+    image = read_image(rows[0]["image"], rows[0]["where"])
     return (1 if image.mode in ("1", "L", "I;16") else 3, image.height, image.width)

@@ -24,6 +24,9 @@ def read_image(cell: dict, where: str) -> PILImage.Image:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         file = f" ({cell['path']})" if cell["path"] else ""
         raise ValueError(f"the image at {where}{file} can't be decoded; replace it or drop the row") from error
+    if image.mode.startswith("I;16"):
+        # Pillow would clip 16-bit grey at 255; 257 levels of it are one of eight bits.
+        return PILImage.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
     return image
 
 

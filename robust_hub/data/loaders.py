@@ -6,7 +6,7 @@ What a batch holds depends on the seed and the epoch alone, never on the number 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from robust_hub.data.streaming import WHOLE, Ordered, Shard, Shuffled, Streamed,
 IN_MEMORY_BYTES = 2 * 2**30
 
 
+@runtime_checkable
 class Loader(Protocol):
     """Batches of one epoch; for training, call `set_epoch` before each."""
 
@@ -48,7 +49,7 @@ def training_loader(
         rows: a split of `Data`.
         input_size: channels, height and width of the images it yields.
         batch_size: images in an optimizer step, over all processes and accumulated gradients together.
-        augmentation: random crop after zero-padding by an eighth, and horizontal flip (not for digits or text).
+        augmentation: as in `Source`.
         seed: decides the order and the augmentation, with the epoch.
         device: where the images of a small set live.
         shard: this process's part of a batch.
@@ -91,8 +92,8 @@ def _fits(rows: Dataset, input_size: tuple[int, int, int]) -> bool:
 def _read_all(rows: Dataset, input_size: tuple[int, int, int], device: torch.device) -> tuple[Tensor, Tensor]:
     channels, height, width = input_size
     images = torch.empty(len(rows), channels, height, width, dtype=torch.uint8)
-    for index, cell in enumerate(rows["image"]):
-        images[index] = image_to_tensor(fit_image(read_image(cell, f"row {index}"), input_size))
+    for index, (cell, where) in enumerate(zip(rows["image"], rows["where"], strict=True)):
+        images[index] = image_to_tensor(fit_image(read_image(cell, where), input_size))
     labels = torch.tensor(rows["label"][:], dtype=torch.int64)
     return images.to(device), labels.to(device)
 
@@ -106,7 +107,7 @@ def crop_and_flip(images: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> Te
 
     Args:
         images: uint8, n c h w.
-        top: rows by which each image moves up, counted in the padded image, from 0 to h // 4.
+        top: rows by which each image moves up, counted in the padded image, from 0 to 2 (h // 8).
         left: the same for columns.
         flip: which images are mirrored left to right.
     """
@@ -163,6 +164,8 @@ class _InOrder:
         return -(-len(self.images) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if not len(self.images):
+            return
         batches = zip(self.images.split(self.batch_size), self.labels.split(self.batch_size), strict=True)
         for images, labels in batches:
             yield _to_float(images), labels

@@ -137,7 +137,7 @@ class _Transformed:
     def __getitem__(self, index_and_seed: tuple[int, int]) -> tuple[Tensor, int]:
         index, seed = index_and_seed
         row = self.rows[index]
-        image = read_image(row["image"], f"row {index}")
+        image = read_image(row["image"], row["where"])
         if self.augmentation == "none":
             return image_to_tensor(fit_image(image, self.input_size)), row["label"]
         with _seeded(seed):
@@ -151,5 +151,7 @@ def _seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         random.seed(seed)
         torch.manual_seed(seed)
-        yield
-    random.setstate(state)
+        try:
+            yield
+        finally:
+            random.setstate(state)

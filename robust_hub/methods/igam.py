@@ -27,9 +27,10 @@ class IGAM(Objective):
             taught = self._input_gradient(cross_entropy(self.teacher(noisy), labels).sum(), noisy, create_graph=False)
             label_terms = cross_entropy(self.student(noisy), labels)
             gradient = self._input_gradient(label_terms.sum(), noisy, create_graph=True)
+            gradient.register_hook(self.student.count_backward)
             gradient_term = squared_distance(gradient, taught).mean()
             label_term = label_terms.mean()
-        weight = self.weight * min(1.0, self.step.item() / max(1, self.ramp))
+        weight = self.weight * (min(1.0, self.step.item() / self.ramp) if self.ramp else 1.0)
         self.step += 1
         terms = {"cross_entropy": label_term.detach(), "gradient_distance": gradient_term.detach()}
         return Losses(label_term + weight * gradient_term, terms)

@@ -1,0 +1,145 @@
+"""Tiny classifiers and images. Nothing here or in any test touches the network."""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+# Before `datasets` and `huggingface_hub` are imported: they read these once.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="robust_hub_tests_")
+os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from torch import nn  # noqa: E402
+
+from robust_hub.architectures import create_classifier  # noqa: E402
+from robust_hub.classifiers import PixelClassifier  # noqa: E402
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.5)
+
+
+class HeadedModel(nn.Module):
+    """The part of timm's model interface that PixelClassifier reads, around an optional body and a linear head."""
+
+    def __init__(self, body: nn.Module, head: nn.Linear, image_shape: tuple[int, int, int]):
+        super().__init__()
+        self.body, self.head = body, head
+        self.num_classes = head.out_features
+        channels = image_shape[0]
+        self.pretrained_cfg = {
+            "architecture": "headed",
+            "input_size": image_shape,
+            "mean": MEAN[:channels],
+            "std": STD[:channels],
+        }
+
+    def get_classifier(self) -> nn.Linear:
+        return self.head
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(x.flatten(1)))
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def images():
+    """Six images well inside [0, 1], so that small perturbations meet no border."""
+    return 0.3 + 0.4 * torch.rand(6, 3, 8, 8)
+
+
+@pytest.fixture
+def labels():
+    return torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+@pytest.fixture
+def create_linear():
+    """Creates a classifier whose logits are linear in the pixels."""
+
+    def create(num_classes: int = 3, scale: float = 0.02) -> PixelClassifier:
+        head = nn.Linear(3 * 8 * 8, num_classes)
+        nn.init.normal_(head.weight, std=scale)
+        return PixelClassifier(HeadedModel(nn.Identity(), head, (3, 8, 8)), {})
+
+    return create
+
+
+@pytest.fixture
+def create_smooth():
+    """Creates a classifier with one tanh layer in front of its head: smooth, so finite differences apply."""
+
+    def create(width: int = 5, num_classes: int = 3) -> PixelClassifier:
+        body = nn.Sequential(nn.Linear(3 * 8 * 8, width), nn.Tanh())
+        return PixelClassifier(HeadedModel(body, nn.Linear(width, num_classes), (3, 8, 8)), {})
+
+    return create
+
+
+@pytest.fixture
+def create_cnn():
+    """Creates a ResNet with BatchNorm, 16 features and 3 classes."""
+
+    def create() -> PixelClassifier:
+        model_args = {"layers": (1, 1, 1, 1), "channels": (8, 8, 8, 16)}
+        return create_classifier("resnet18_cifar", model_args, num_classes=3, image_shape=(3, 8, 8))
+
+    return create
+
+
+@pytest.fixture
+def create_vit():
+    """Creates a ViT with two 4-px patches a side, 8 features and 3 classes."""
+
+    def create() -> PixelClassifier:
+        model_args = {"img_size": 8, "patch_size": 4, "embed_dim": 8, "depth": 1, "num_heads": 2}
+        return create_classifier("vit_tiny_patch16_224", model_args, num_classes=3, image_shape=(3, 8, 8))
+
+    return create
+
+
+@pytest.fixture
+def by_hand():
+    """Computes features, logits and input gradients of the smooth classifier in numpy and float64, image by image."""
+    return ByHand
+
+
+class ByHand:
+    """The smooth classifier written out: h = tanh(A (x - mean) / std + a), z = B h + b."""
+
+    def __init__(self, classifier: PixelClassifier):
+        layers = (classifier.model.body[0], classifier.model.head)
+        self.hidden, self.head = ((_float64(layer.weight), _float64(layer.bias)) for layer in layers)
+        self.mean, self.std = (np.repeat(np.array(values), 64) for values in (MEAN, STD))
+
+    def features(self, image: np.ndarray) -> np.ndarray:
+        weight, bias = self.hidden
+        return np.tanh(weight @ ((image.ravel() - self.mean) / self.std) + bias)
+
+    def logits(self, image: np.ndarray) -> np.ndarray:
+        weight, bias = self.head
+        return weight @ self.features(image) + bias
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        exponentials = np.exp(self.logits(image))
+        return exponentials / exponentials.sum()
+
+    def cross_entropy(self, image: np.ndarray, label: int) -> float:
+        return -np.log(self.probabilities(image)[label])
+
+    def input_gradient(self, image: np.ndarray, label: int) -> np.ndarray:
+        """The gradient of the cross-entropy: std^-1 A^T (1 - h^2) B^T (p - onehot)."""
+        error = self.probabilities(image) - np.eye(len(self.head[1]))[label]
+        through_tanh = (1 - self.features(image) ** 2) * (self.head[0].T @ error)
+        return self.hidden[0].T @ through_tanh / self.std
+
+
+def _float64(parameter: torch.Tensor) -> np.ndarray:
+    return parameter.detach().double().numpy()

@@ -1,0 +1,234 @@
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, Features, Image, Value
+from PIL import Image as PILImage
+
+from robust_hub.data import Shard, evaluation_loader, training_loader
+from robust_hub.data.loaders import crop_and_flip
+
+CPU = torch.device("cpu")
+SIZE = (3, 8, 8)
+PIXELS = np.random.default_rng(0).integers(1, 256, size=(11, 8, 8, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def rows() -> Dataset:
+    """Eleven images without a black pixel; each image's label is its number."""
+    features = Features({"image": Image(), "label": Value("int64")})
+    images = [PILImage.fromarray(one) for one in PIXELS]
+    dataset = Dataset.from_dict({"image": images, "label": list(range(11))}, features=features)
+    return dataset.cast_column("image", Image(decode=False)).add_column("where", [f"row {row}" for row in range(11)])
+
+
+def load(rows, *, batch_size=4, augmentation="crop-flip", seed=0, shard=Shard(), epoch=0) -> list:  # noqa: B008
+    loader = training_loader(
+        rows, SIZE, batch_size=batch_size, augmentation=augmentation, seed=seed, device=CPU, shard=shard
+    )
+    loader.set_epoch(epoch)
+    batches = list(loader)
+    assert len(batches) == len(loader)
+    return batches
+
+
+def same(batches: list, others: list) -> bool:
+    pairs = zip(batches, others, strict=True)
+    return all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in pairs)
+
+
+def joined(batches: list) -> tuple[torch.Tensor, torch.Tensor]:
+    images, labels = zip(*batches, strict=True)
+    return torch.cat(images), torch.cat(labels)
+
+
+def raw(index: int) -> np.ndarray:
+    return PIXELS[index].transpose(2, 0, 1)
+
+
+def levels(image: torch.Tensor) -> np.ndarray:
+    """Pixels back in 0 to 255; float32 holds k / 255 to 6e-8, so rounding is exact."""
+    return (image * 255).round().numpy().astype(np.uint8)
+
+
+def naive_crop(image: np.ndarray, top: int, left: int, flip: bool) -> np.ndarray:
+    """Pads by an eighth with zeros, cuts at (top, left) and mirrors, pixel by pixel."""
+    channels, height, width = image.shape
+    out = np.zeros_like(image)
+    for channel in range(channels):
+        for row in range(height):
+            for column in range(width):
+                source_row = row + top - height // 8
+                source_column = (width - 1 - column if flip else column) + left - width // 8
+                if 0 <= source_row < height and 0 <= source_column < width:
+                    out[channel, row, column] = image[channel, source_row, source_column]
+    return out
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (16, 8), (9, 17), (4, 4)])
+def test_crop_and_flip_agrees_with_a_naive_loop(height, width):
+    images = torch.randint(256, (8, 2, height, width), dtype=torch.uint8)
+    top = torch.randint(height // 8 * 2 + 1, (8,))
+    left = torch.randint(width // 8 * 2 + 1, (8,))
+    flip = torch.arange(8) % 2 == 0
+    expected = [
+        naive_crop(images[index].numpy(), int(top[index]), int(left[index]), bool(flip[index])) for index in range(8)
+    ]
+    np.testing.assert_array_equal(crop_and_flip(images, top, left, flip).numpy(), np.stack(expected))
+
+
+def test_crop_and_flip_from_the_middle_without_a_flip_changes_nothing():
+    images = torch.randint(256, (3, 3, 16, 8), dtype=torch.uint8)
+    same_place = crop_and_flip(images, torch.full((3,), 2), torch.full((3,), 1), torch.zeros(3, dtype=torch.bool))
+    assert torch.equal(same_place, images)
+
+
+def test_training_images_are_floats_in_the_unit_interval_with_their_labels(rows):
+    for images, labels in load(rows, augmentation="none"):
+        assert (images.dtype, images.shape, labels.dtype) == (torch.float32, (4, *SIZE), torch.int64)
+        for image, label in zip(images, labels, strict=True):
+            np.testing.assert_array_equal(levels(image), raw(int(label)))
+            assert torch.equal(image, torch.from_numpy(raw(int(label)).astype(np.float32) / np.float32(255)))
+
+
+@pytest.mark.parametrize(("augmentation", "flips"), [("crop-flip", (False, True)), ("crop", (False,))])
+def test_an_augmented_image_is_one_of_the_crops_of_its_own(rows, augmentation, flips):
+    for images, labels in load(rows, augmentation=augmentation):
+        for image, label in zip(images, labels, strict=True):
+            crops = [
+                naive_crop(raw(int(label)), top, left, flip) for top in range(3) for left in range(3) for flip in flips
+            ]
+            assert any(np.array_equal(levels(image), crop) for crop in crops)
+
+
+def test_all_crops_and_flips_occur_about_equally_often(rows):
+    counts = np.zeros((3, 3, 2))
+    for epoch in range(60):
+        for images, labels in load(rows.select(range(8)), batch_size=8, epoch=epoch):
+            for image, label in zip(images, labels, strict=True):
+                # A pixel-exact look-up: the bytes of the crop say where it was cut.
+                counts[CROPS[levels(image).tobytes()][1:]] += 1
+                assert CROPS[levels(image).tobytes()][0] == label
+    # 480 draws over 18 kinds: 26.7 each, with a deviation of 5.0; four of them.
+    assert abs(counts - 480 / 18).max() < 20
+
+
+CROPS = {
+    naive_crop(raw(index), top, left, bool(flip)).tobytes(): (index, top, left, flip)
+    for index in range(8)
+    for top in range(3)
+    for left in range(3)
+    for flip in range(2)
+}
+
+
+def test_training_drops_the_last_incomplete_batch(rows):
+    batches = load(rows, batch_size=4)
+    assert [len(labels) for _, labels in batches] == [4, 4]
+    assert len(set(joined(batches)[1].tolist())) == 8
+
+
+def test_an_epoch_holds_every_image_once(rows):
+    _, labels = joined(load(rows, batch_size=11))
+    assert sorted(labels.tolist()) == list(range(11))
+
+
+def test_the_same_seed_and_epoch_repeat_exactly(rows):
+    assert same(load(rows, seed=3, epoch=5), load(rows, seed=3, epoch=5))
+
+
+@pytest.mark.parametrize("other", [{"epoch": 6}, {"seed": 4}], ids=str)
+def test_another_epoch_or_seed_has_another_order_and_augmentation(rows, other):
+    images, labels = joined(load(rows, batch_size=11, **{"seed": 3, "epoch": 5}))
+    other_images, other_labels = joined(load(rows, batch_size=11, **{"seed": 3, "epoch": 5, **other}))
+    assert not torch.equal(labels, other_labels)
+    assert not torch.equal(images[labels.argsort()], other_images[other_labels.argsort()])
+
+
+def test_one_loader_reads_epochs_in_any_order(rows):
+    loader = training_loader(rows, SIZE, batch_size=4, augmentation="crop-flip", seed=0, device=CPU)
+    epochs = {}
+    for epoch in (2, 0, 2):
+        loader.set_epoch(epoch)
+        batches = list(loader)
+        assert same(batches, epochs.setdefault(epoch, batches))
+
+
+def test_the_global_seed_plays_no_part(rows):
+    torch.manual_seed(1)
+    first = load(rows)
+    torch.manual_seed(2)
+    assert same(load(rows), first)
+    assert torch.initial_seed() == 2
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("world", [1, 2])
+def test_processes_and_accumulated_steps_together_take_the_batches_of_one_process(rows, world, accumulate):
+    whole = load(rows, batch_size=4, epoch=1)
+    shards = [load(rows, batch_size=4, epoch=1, shard=Shard(rank, world, accumulate)) for rank in range(world)]
+    # Step by step, and within a step process by process.
+    parts = [shard[step] for step in range(2 * accumulate) for shard in shards]
+    each = world * accumulate
+    together = [joined(parts[start : start + each]) for start in range(0, len(parts), each)]
+    assert all(len(labels) == 4 // each for _, labels in parts)
+    assert same(together, whole)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "shard", "message"),
+    [
+        (12, Shard(), "the batch size must be at most the 11 training images, got 12; lower it"),
+        (9, Shard(0, 2, 1), r"multiple of 2 \(2 processes, 1 accumulated steps\), got 9"),
+        (6, Shard(0, 2, 2), r"multiple of 4 \(2 processes, 2 accumulated steps\), got 6"),
+    ],
+)
+def test_a_batch_size_that_does_not_fit_is_refused(rows, batch_size, shard, message):
+    with pytest.raises(ValueError, match=message):
+        load(rows, batch_size=batch_size, shard=shard)
+
+
+@pytest.mark.parametrize("batch_size", [4, 11, 20])
+def test_evaluation_yields_every_image_once_in_order_as_it_is(rows, batch_size):
+    loader = evaluation_loader(rows, SIZE, batch_size=batch_size, device=CPU)
+    batches = list(loader)
+    images, labels = joined(batches)
+    assert len(batches) == len(loader) == -(-11 // batch_size)
+    assert labels.tolist() == list(range(11))
+    np.testing.assert_array_equal(levels(images), PIXELS.transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_together_evaluate_every_image_once(rows, world):
+    seen = {}
+    for rank in range(world):
+        images, labels = joined(list(evaluation_loader(rows, SIZE, batch_size=2, device=CPU, shard=Shard(rank, world))))
+        assert labels.tolist() == list(range(rank, 11, world))
+        for image, label in zip(images, labels.tolist(), strict=True):
+            assert label not in seen
+            seen[label] = levels(image)
+    np.testing.assert_array_equal(np.stack([seen[label] for label in range(11)]), PIXELS.transpose(0, 3, 1, 2))
+
+
+def test_a_process_without_images_evaluates_no_batch(rows):
+    loader = evaluation_loader(rows.select(range(1)), SIZE, batch_size=2, device=CPU, shard=Shard(1, 2))
+    assert len(list(loader)) == len(loader) == 0
+
+
+def test_a_corrupt_image_of_another_process_is_named_by_its_row_of_the_split(rows):
+    cells = [
+        {"bytes": b"no image" if index == 9 else cell["bytes"], "path": None}
+        for index, cell in enumerate(rows["image"])
+    ]
+    torn = Dataset.from_dict(
+        {"image": cells, "label": rows["label"][:], "where": rows["where"][:]}, features=rows.features
+    )
+    with pytest.raises(ValueError, match="the image at row 9 can't be decoded"):
+        evaluation_loader(torn, SIZE, batch_size=2, device=CPU, shard=Shard(1, 2))
+
+
+@pytest.mark.parametrize("size", [(1, 8, 8), (3, 4, 4), (1, 16, 12)])
+def test_images_have_the_channels_and_size_asked_for(rows, size):
+    images, _ = next(iter(evaluation_loader(rows, size, batch_size=2, device=CPU)))
+    assert images.shape == (2, *size)
+    assert images.min() >= 0
+    assert images.max() <= 1

@@ -1,0 +1,134 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from robust_hub.classifiers import Teacher
+from robust_hub.methods import IGAM
+
+
+def warmed_up(objective: IGAM, images: torch.Tensor, labels: torch.Tensor) -> IGAM:
+    """An objective past its first step, so that its weight is full."""
+    objective(images, labels)
+    return objective
+
+
+def naive(by_hand, student, teacher, images, labels) -> tuple[float, float]:
+    """Cross-entropy and squared gradient distance, with gradients written out by the chain rule."""
+    learnt, taught = by_hand(student), by_hand(teacher)
+    cross_entropy = distance = 0.0
+    for image, label in zip(images.double().numpy(), labels.tolist(), strict=True):
+        cross_entropy += learnt.cross_entropy(image, label) / len(images)
+        gap = learnt.input_gradient(image, label) - taught.input_gradient(image, label)
+        distance += np.square(gap).sum() / len(images)
+    return cross_entropy, distance
+
+
+@pytest.mark.parametrize("weight", [0.1, 3.0])
+def test_igam_is_cross_entropy_plus_the_distance_of_input_gradients(create_smooth, by_hand, images, labels, weight):
+    student, teacher = create_smooth(), create_smooth()
+    cross_entropy, distance = naive(by_hand, student, teacher, images, labels)
+    objective = warmed_up(IGAM(student, Teacher(teacher), weight=weight), images, labels)
+    losses = objective(images, labels)
+    # float32 logits and gradients of order 1.
+    assert losses.terms["cross_entropy"].item() == pytest.approx(cross_entropy, abs=1e-5)
+    assert losses.terms["gradient_distance"].item() == pytest.approx(distance, rel=1e-4)
+    assert losses.total.item() == pytest.approx(cross_entropy + weight * distance, rel=1e-4)
+
+
+def test_without_a_ramp_the_first_step_has_the_full_weight(create_smooth, by_hand, images, labels):
+    student, teacher = create_smooth(), create_smooth()
+    cross_entropy, distance = naive(by_hand, student, teacher, images, labels)
+    losses = IGAM(student, Teacher(teacher), weight=3.0)(images, labels)
+    assert losses.total.item() == pytest.approx(cross_entropy + 3 * distance, rel=1e-4)
+
+
+def test_the_weight_rises_over_the_ramp_and_then_stays(create_smooth, images, labels):
+    objective = IGAM(create_smooth(), Teacher(create_smooth()), weight=3.0, ramp=3)
+    weights = []
+    for _ in range(6):
+        losses = objective(images, labels)
+        weights.append((losses.total - losses.terms["cross_entropy"]) / losses.terms["gradient_distance"])
+    weights = torch.stack(weights).detach()
+    assert (weights[1:] >= weights[:-1] - 1e-4).all()  # a difference of float32 losses of order 1
+    assert weights[0] < 3.0 / 2
+    torch.testing.assert_close(weights[3:], torch.full((3,), 3.0), rtol=1e-4, atol=0)
+
+
+def test_igam_of_weight_zero_is_the_cross_entropy(create_smooth, by_hand, images, labels):
+    student, teacher = create_smooth(), create_smooth()
+    cross_entropy, _ = naive(by_hand, student, teacher, images, labels)
+    objective = warmed_up(IGAM(student, Teacher(teacher), weight=0.0), images, labels)
+    assert objective(images, labels).total.item() == pytest.approx(cross_entropy, abs=1e-5)  # float32 logits of order 1
+
+
+def test_a_student_that_is_its_teacher_has_no_gradient_distance(create_cnn, images, labels):
+    teacher = create_cnn().eval()
+    student = copy.deepcopy(teacher)
+    losses = IGAM(student, Teacher(teacher), weight=1.0, noise=0.03)(images, labels)
+    # The same float32 operations on both sides.
+    assert losses.terms["gradient_distance"].item() == pytest.approx(0, abs=1e-10)
+
+
+def test_the_gradient_for_the_weights_agrees_with_finite_differences(create_smooth, images, labels):
+    student, teacher = create_smooth().double(), create_smooth().double()
+    images = images.double()
+    objective = warmed_up(IGAM(student, Teacher(teacher), weight=0.5), images, labels)
+    parameters = list(student.parameters())
+    gradients = torch.autograd.grad(objective(images, labels).total, parameters)
+    # Central differences are off by h^2 / 6 times a third derivative of order 100, and by 1e-16 / h from rounding.
+    h = 1e-5
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        direction = torch.randn_like(parameter)
+        ends = []
+        for sign in (1, -1):
+            parameter.data.add_(direction, alpha=sign * h)
+            ends.append(objective(images, labels).total.item())
+            parameter.data.sub_(direction, alpha=sign * h)
+        slope = (ends[0] - ends[1]) / (2 * h)
+        assert (gradient * direction).sum().item() == pytest.approx(slope, rel=1e-6, abs=1e-7)
+
+
+def test_the_gradient_distance_teaches_the_student(create_smooth, images, labels):
+    # Where the weight is large, a few steps down the total bring the gradients of student and teacher together.
+    student = create_smooth()
+    objective = warmed_up(IGAM(student, Teacher(create_smooth()), weight=10.0), images, labels)
+    before = objective(images, labels).terms["gradient_distance"]
+    optimizer = torch.optim.SGD(student.parameters(), lr=1e-3)
+    for _ in range(5):
+        optimizer.zero_grad()
+        objective(images, labels).total.backward()
+        optimizer.step()
+    assert objective(images, labels).terms["gradient_distance"] < before
+
+
+def test_student_and_teacher_see_the_same_noisy_images_inside_the_unit_interval(create_smooth, images, labels):
+    student, teacher = create_smooth(), Teacher(create_smooth())
+    seen = []
+    for classifier in (student, teacher.classifier):
+        classifier.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].detach().clone()))
+    images = (3 * images - 1).clamp(0, 1)
+    IGAM(student, teacher, weight=1.0, noise=0.1)(images, labels)
+    assert torch.equal(seen[0], seen[1])
+    assert seen[0].min() >= 0
+    assert seen[0].max() <= 1
+    distance = (seen[0] - images).abs()
+    assert 0.05 < distance.max() <= 0.1 + 1e-6  # pixels near 1 are rounded to 6e-8 in float32
+
+
+def test_igam_goes_back_twice_through_fused_attention(create_vit, images, labels):
+    # timm's fused attention has no double backward on CPU.
+    student = create_vit()
+    assert student.model.blocks[0].attn.fused_attn
+    objective = warmed_up(IGAM(student, Teacher(create_vit()), weight=1.0), images, labels)
+    objective(images, labels).total.backward()
+    assert student.model.blocks[0].attn.qkv.weight.grad.abs().sum() > 0
+
+
+def test_igam_computes_in_float32_under_autocast(create_smooth, images, labels):
+    student, teacher = create_smooth(), create_smooth()
+    expected = IGAM(student, Teacher(teacher), weight=1.0)(images, labels)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = IGAM(student, Teacher(teacher), weight=1.0)(images, labels)
+    assert torch.equal(losses.terms["gradient_distance"], expected.terms["gradient_distance"])

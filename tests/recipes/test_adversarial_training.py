@@ -1,0 +1,42 @@
+"""adversarial_training.py makes a teacher that transfer.py and evaluate.py take."""
+
+from pathlib import Path
+
+import pytest
+
+from recipes import adversarial_training, evaluate
+from recipes.adversarial_training import Config
+from robust_hub.data import Source
+from robust_hub.runs import Run
+from robust_hub.training import Training
+
+CNN = {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 16]}
+
+
+def config(output: Path, epochs: int) -> Config:
+    training = Training(epochs=epochs, batch_size=32, optimizer="adamw", lr=0.01)
+    return Config(Source("synthetic"), Run(output), "resnet18_cifar", CNN, threat="linf:4/255", training=training)
+
+
+@pytest.mark.parametrize("method", [adversarial_training.n_fgsm, adversarial_training.trades])
+def test_a_method_writes_a_teacher_folder(tmp_path, method):
+    method(config(tmp_path / "run", epochs=1))
+    assert (tmp_path / "run" / "student" / "model.safetensors").is_file()
+
+
+def test_a_teacher_trained_on_pgd_is_measured_the_same_by_evaluate(tmp_path, capsys):
+    adversarial_training.pgd(config(tmp_path / "run", epochs=4), steps=3)
+    told = [row for row in capsys.readouterr().out.splitlines() if row.startswith("| pgd")]
+    name = f"local-dir:{tmp_path / 'run' / 'student'}"
+    evaluate.main(evaluate.Config(name, Source("synthetic"), threat="linf:4/255"))
+    measured = [row for row in capsys.readouterr().out.splitlines() if row.startswith("| resnet18_cifar")]
+    # The random starts differ, so the robust accuracies may; clean accuracy and cost may not.
+    columns = [[cell.strip() for cell in row.split("|")] for row in (told[0], measured[0])]
+    assert columns[0][2] == columns[1][2]
+    assert columns[0][4:] == columns[1][4:]
+
+
+def test_a_model_of_other_classes_is_refused(tmp_path):
+    adversarial_training.n_fgsm(config(tmp_path / "run", epochs=1))
+    with pytest.raises(ValueError, match="knows 4 classes and digits has 10"):
+        evaluate.main(evaluate.Config(f"local-dir:{tmp_path / 'run' / 'student'}", Source("digits")))

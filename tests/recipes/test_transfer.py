@@ -1,0 +1,152 @@
+"""transfer.py from the command line to the folder that plain timm loads."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from recipes import transfer
+from recipes.transfer import Config
+from robust_hub import hub
+from robust_hub.architectures import create_classifier
+from robust_hub.data import Source
+from robust_hub.runs import Run
+from robust_hub.training import Training
+from tests.test_hub import facts
+
+ROOT = Path(__file__).parents[2]
+CNN = {"layers": [1, 1, 1, 1], "channels": [4, 4, 4, 16]}
+VIT = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2}
+
+
+def save_teacher(folder: Path, *, num_classes=4, image_shape=(3, 16, 16)) -> str:
+    torch.manual_seed(0)
+    teacher = create_classifier("resnet18_cifar", CNN, num_classes=num_classes, image_shape=image_shape)
+    names = [str(label) for label in range(num_classes)]
+    hub.save(folder, teacher, facts("resnet18_cifar"), label_names=names, pictures=[])
+    return f"local-dir:{folder}"
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory) -> str:
+    return save_teacher(tmp_path_factory.mktemp("teachers") / "teacher")
+
+
+def config(teacher: str, output: Path, **changes) -> Config:
+    options = {
+        "student": "vit_tiny_patch16_224",
+        "student_args": VIT,
+        "source": Source("synthetic", test_images=16),
+        "training": Training(epochs=1, batch_size=96, lr=0.01),
+        **changes,
+    }
+    return Config(teacher=teacher, run=Run(output), **options)
+
+
+def launch(*arguments: str) -> subprocess.CompletedProcess:
+    accelerate = Path(sys.executable).with_name("accelerate")
+    options = ["--quiet", "--cpu", "--num_machines", "1", "--num_processes", "2", "--main_process_port", "0"]
+    options += ["--mixed_precision", "bf16", "--gradient_accumulation_steps", "2"]
+    command = [accelerate, "launch", *options, "recipes/transfer.py", *arguments]
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def test_two_processes_in_bf16_with_accumulation_write_a_folder_that_timm_loads(tmp_path, teacher):
+    output = tmp_path / "run"
+    done = launch(
+        *("rrm", "--projection", "--teacher", teacher, "--data", "synthetic", "--student", "vit_tiny_patch16_224"),
+        *("--student-args", json.dumps(VIT), "--epochs", "2", "--batch-size", "96", "--output", str(output)),
+        *("--log-with", "tensorboard"),
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("| teacher") == 1
+    assert "80 test images" in done.stdout
+    student = output / "student"
+    names = {"README.md", "config.json", "evaluation.json", "model.safetensors"}
+    assert {file.name for file in student.iterdir()} == names | {"accuracy_against_eps.png", "input_gradients.png"}
+    for picture in student.glob("*.png"):
+        Image.open(picture).verify()
+    model = timm.create_model(f"local-dir:{student}", pretrained=True)
+    assert model.pretrained_cfg["label_names"] == ["vertical", "horizontal", "diagonal", "antidiagonal"]
+    told = json.loads((student / "evaluation.json").read_text())
+    images = 2 * (288 // 96) * 96
+    assert told["passes"]["student"] == {"forward": images, "backward": images}
+    assert told["passes"]["teacher"] == {"forward": images, "backward": 0}
+    assert "2 x (" in told["hardware"]
+    assert "bf16" in told["hardware"]
+    assert list(output.rglob("events.out.tfevents*"))
+
+
+def test_bad_input_ends_in_one_sentence_and_writes_nothing(tmp_path, teacher):
+    done = launch(
+        "rrm",
+        "--teacher",
+        teacher,
+        "--student",
+        "convnext_ato",
+        "--data",
+        "synthetic",
+        "--output",
+        str(tmp_path / "run"),
+    )
+    assert done.returncode != 0
+    (told,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert "timm knows no architecture 'convnext_ato'; close names are convnext_atto" in told
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("method", [transfer.igam, transfer.plain])
+def test_a_method_trains_a_student_of_another_architecture(tmp_path, teacher, method):
+    result = method(config(teacher, tmp_path / "run"))
+    assert result.classifier.architecture == "vit_tiny_patch16_224"
+    assert (tmp_path / "run" / "student" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"student": "resnet18_cifr"}, "close names are .*resnet18_cifar"),
+        ({"student_args": {**VIT, "num_heads": 3}}, "can't be built for 3x16x16 images"),
+        ({"student": "resnet18_cifar", "student_args": {"layer": 3}}, "can't be built"),
+        ({"student": "local-dir:nowhere"}, "no model folder at nowhere"),
+        ({"teacher": "local-dir:nowhere"}, "no model folder at nowhere"),
+        ({"teacher": "resnet18"}, "must be named hf-hub:ORG/NAME or local-dir:FOLDER"),
+        ({"source": Source("./synthetik")}, "there is no folder"),
+        ({"source": Source("digits")}, "teacher and student differ in classes"),
+        ({"student_args": {**VIT, "in_chans": 1}}, "must take the same images, got 3x16x16 and 1x16x16"),
+        ({"threat": "linf:2"}, r"eps must be in \(0, 1\), got 2"),
+        ({"threat": "l3:0.1"}, "threat must be linf:EPS or l2:EPS"),
+        ({"training": Training(batch_size=500)}, "at most the 288 training images"),
+    ],
+)
+def test_bad_input_is_told_before_training_and_leaves_the_output_untouched(tmp_path, teacher, changes, message):
+    chosen = config(changes.pop("teacher", teacher), tmp_path / "run", **changes)
+    with pytest.raises(ValueError, match=message):
+        transfer.plain(chosen)
+    assert not (tmp_path / "run").exists()
+
+
+def test_features_of_different_width_need_a_projection(tmp_path, teacher):
+    wider = config(teacher, tmp_path / "run", student_args={**VIT, "embed_dim": 24})
+    with pytest.raises(ValueError, match=r"differ in width \(24 and 16\).*--projection"):
+        transfer.rrm(wider)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_holds_another_run_is_left_alone(tmp_path, teacher):
+    transfer.plain(config(teacher, tmp_path / "run"))
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")}
+    with pytest.raises(ValueError, match="holds a run already; add --resume"):
+        transfer.plain(config(teacher, tmp_path / "run"))
+    other = config(teacher, tmp_path / "run", training=Training(epochs=5))
+    with pytest.raises(ValueError, match=r"its training is .* not"):
+        transfer.plain(Config(**{**vars(other), "run": Run(tmp_path / "run", resume=True)}))
+    with pytest.raises(ValueError, match="is not empty and holds no run"):
+        transfer.plain(config(teacher, tmp_path))
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")} == before

@@ -1,0 +1,82 @@
+"""Run by `accelerate launch` on one or two processes: trains with every method and saves what came out.
+
+accelerate launch --num_processes 2 tests/two_processes.py OUTPUT
+"""
+
+import sys
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object, set_seed
+
+from robust_hub.architectures import create_classifier
+from robust_hub.attacks import NFGSM, PGD
+from robust_hub.classifiers import Teacher
+from robust_hub.data import Shard, Source, evaluation_loader, load_data, training_loader
+from robust_hub.evaluation import Scores, evaluate
+from robust_hub.methods import IGAM, RRM, TRADES, AdversarialTraining, Plain
+from robust_hub.threats import Linf
+from robust_hub.training import Training, fit
+
+SHAPE = (3, 16, 16)
+THREAT = Linf(4 / 255)
+STUDENTS = {
+    "vit": ("vit_tiny_patch16_224", {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2}),
+    "resnet": ("resnet18_cifar", {"layers": [1, 1, 1, 1], "channels": [4, 4, 4, 16]}),
+}
+METHODS = {
+    "plain": lambda student, teacher: Plain(student),
+    "rrm": RRM,
+    "igam": lambda student, teacher: IGAM(student, teacher, weight=0.1, noise=0.0),
+    "pgd": lambda student, teacher: AdversarialTraining(student, PGD.standard(THREAT, steps=2)),
+    "n-fgsm": lambda student, teacher: AdversarialTraining(student, NFGSM(THREAT)),
+    "trades": lambda student, teacher: TRADES(student, threat=THREAT, weight=6.0, steps=2, step_size=0.01),
+}
+
+
+def main(output: str) -> None:
+    data = load_data(Source("synthetic"))
+    results = {}
+    for name, (architecture, arguments) in STUDENTS.items():
+        for method, objective_for in METHODS.items():
+            accelerator = Accelerator(cpu=True)
+            shard = Shard(accelerator.process_index, accelerator.num_processes, accelerator.gradient_accumulation_steps)
+            set_seed(0)
+            student, teacher = (
+                create_classifier(architecture, arguments, num_classes=4, image_shape=SHAPE) for _ in range(2)
+            )
+            training = Training(epochs=1, batch_size=64, lr=0.05)
+            loader = training_loader(
+                data.train,
+                SHAPE,
+                batch_size=64,
+                augmentation="crop-flip",
+                seed=0,
+                device=accelerator.device,
+                shard=shard,
+            )
+            test = evaluation_loader(data.test, SHAPE, batch_size=32, device=accelerator.device, shard=shard)
+            fit(
+                accelerator,
+                objective_for(student, Teacher(teacher)),
+                loader,
+                training,
+                validate=lambda accelerator, classifier: Scores(0.0, 0.0),
+                checkpoints=__import__("pathlib").Path(output) / f"{name}-{method}",
+                resume=False,
+            )
+            weights = torch.cat([parameter.detach().flatten() for parameter in student.parameters()])
+            everyone = gather_object([weights])
+            evaluation = evaluate(accelerator, student, test, PGD.standard(Linf(0.0), steps=1))
+            results[f"{name}-{method}"] = {
+                "weights": weights,
+                "spread": max((weights - other).abs().max().item() for other in everyone),
+                "clean": torch.from_numpy(evaluation.clean),
+                "robust": torch.from_numpy(evaluation.robust),
+            }
+    if accelerator.is_main_process:
+        torch.save(results, f"{output}/results.pt")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
