@@ -13,8 +13,10 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from accelerate.utils import set_seed
+from tyro.conf import Suppress
 
 from robust_hub.classifiers import PixelClassifier, Teacher
 from robust_hub.command_line import Json, command_line
@@ -22,13 +24,14 @@ from robust_hub.data import Source, load_data
 from robust_hub.hub import fingerprint, load, open_student, read_facts
 from robust_hub.methods import IGAM, RRM, Objective, Plain
 from robust_hub.methods.base import check_same_task
+from robust_hub.methods.igam import loss, random_logits
 from robust_hub.results import Result, draw_pictures, published, save_result, table, trained
 from robust_hub.runs import Run, claim_folder, identity_of, make_accelerator
 from robust_hub.tasks import open_task
 from robust_hub.threats import parse_threat
 from robust_hub.training import Training, fit
 
-DIGITS_TEACHER = "small_cnn_grey.pgd_linf0.1_digits"
+DIGITS_TEACHER = "small_cnn_grey.trades_linf0.1_digits"
 MODEL_CARDS = Path(__file__).resolve().parents[1] / "model_cards"
 
 
@@ -55,20 +58,38 @@ class Config:
     training: Training = field(default_factory=Training)
 
 
-def igam(config: Config, *, weight: float = 1.0, ramp: int = 500, noise: float = 8 / 255) -> Result:
-    """Makes the student's input gradients those of the teacher.
+GRADIENT_OF = {"loss": loss, "random-logits": random_logits}
 
-    Args:
-        config: what every method needs.
+
+@dataclass(frozen=True)
+class Alignment:
+    """What IGAM compares; see `robust_hub.methods.IGAM`.
+
+    Attributes:
         weight: of the gradient distance.
-        ramp: steps over which the weight grows from 0.
+        gradient_of: the scalar whose input gradients are compared: the paper's, or ours, which learns faster.
+        logit_weight: of the distance between logits.
         noise: radius of uniform noise on the images, in pixel units.
+        start: steps trained with cross-entropy alone.
+        ramp: steps over which the weights then grow from 0.
     """
-    return transfer(
-        config,
-        f"IGAM({weight=}, {ramp=}, {noise=:.3g})",
-        lambda s, t: IGAM(s, t, weight=weight, ramp=ramp, noise=noise),
-    )
+
+    weight: float = 1.0
+    gradient_of: Literal["loss", "random-logits"] = "loss"
+    logit_weight: float = 0.0
+    noise: float = 8 / 255
+    start: int = 0
+    ramp: int = 500
+
+
+def igam(config: Config, alignment: Alignment, *, compare_with: Suppress[Sequence[Result]] = ()) -> Result:
+    """Makes the student's input gradients those of the teacher."""
+
+    def objective(student: PixelClassifier, teacher: Teacher) -> Objective:
+        options = {**vars(alignment), "gradient_of": GRADIENT_OF[alignment.gradient_of]}
+        return IGAM(student, teacher, **options)
+
+    return transfer(config, repr(alignment).replace("Alignment", "IGAM"), objective, compare_with)
 
 
 def rrm(config: Config, *, cross_entropy_weight: float = 0.005, projection: bool = False) -> Result:
@@ -102,16 +123,15 @@ def digits(output: Path = Path("runs/digits"), *, resume: bool = False) -> None:
         teacher=f"local-dir:{os.path.relpath(MODEL_CARDS / DIGITS_TEACHER)}",
         student="vit_tiny_patch16_224",
         student_args={"img_size": 32, "patch_size": 8, "embed_dim": 64, "depth": 3, "num_heads": 4},
-        source=Source("digits", augmentation="crop"),
+        source=Source("digits", augmentation="none"),
         run=Run(output / "plain", resume),
         threat="linf:0.1",
-        training=Training(epochs=40, batch_size=64, optimizer="adamw", lr=3e-3, weight_decay=0.05),
+        training=Training(epochs=30, batch_size=64, optimizer="adamw", lr=3e-3, weight_decay=0.05),
     )
-    student = transfer(config, "Plain()", lambda student, _: Plain(student))
-    igam(
-        replace(config, run=Run(output / "igam", resume), training=replace(config.training, epochs=90)),
-        compare_with=[student],
-    )
+    baseline = plain(config)
+    longer = replace(config, run=Run(output / "igam", resume), training=replace(config.training, epochs=120))
+    alignment = Alignment(weight=0.3, gradient_of="random-logits", logit_weight=1.0, noise=0.1, ramp=100)
+    igam(longer, alignment, compare_with=[baseline])
 
 
 def transfer(

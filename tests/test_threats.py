@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from robust_hub.threats import L2, Linf, parse_threat, pixel_units
+from robust_hub.threats import L2, Linf, parse_threat
 
 THREATS = [Linf(8 / 255), Linf(0.3), L2(0.5), L2(2.0)]
 
@@ -189,7 +189,16 @@ def test_a_threat_needs_a_finite_radius_of_at_least_zero(threat, eps):
 
 
 @pytest.mark.parametrize(
-    ("eps", "text"), [(8 / 255, "8/255"), (16 / 255, "16/255"), (0.5, "0.5"), (0.0, "0"), (0.03, "0.03")]
+    ("threat", "text"),
+    [
+        (Linf(8 / 255), "linf:8/255"),
+        (Linf(0.5), "linf:0.5"),
+        (Linf(0.0), "linf:0"),
+        (Linf(0.03), "linf:0.03"),
+        (L2(1.0), "l2:1"),
+        (L2(0.2), "l2:0.2"),
+    ],
+    ids=str,
 )
-def test_pixel_units_writes_multiples_of_a_255th_as_fractions(eps, text):
-    assert pixel_units(eps) == text
+def test_a_threat_writes_multiples_of_a_255th_as_fractions_where_they_count_levels(threat, text):
+    assert str(threat) == text

@@ -93,7 +93,7 @@ def test_a_folder_of_parquet_files_is_read(tmp_path):
     data = load_data(Source(str(tmp_path)))
     assert data.name == tmp_path.name
     assert (data.label_names, data.image_shape) == (NAMES, (3, 5, 6))
-    assert data.train.column_names == ["image", "label"]
+    assert data.train.column_names == ["image", "label", "where"]
     assert decoded(data.train) == [image.tobytes() for image in images]
     assert [list(rows["label"]) for rows in (data.train, data.validation, data.test)] == [
         [0, 1, 1, 0],
@@ -122,7 +122,7 @@ def test_unusual_column_names_are_found_by_type(tmp_path):
     for split in ("train", "test"):
         write_parquet(tmp_path / f"{split}.parquet", pictures(4), [0, 1, 0, 1], image="photo", label="species")
     data = load_data(Source(str(tmp_path)))
-    assert data.train.column_names == ["image", "label"]
+    assert data.train.column_names == ["image", "label", "where"]
     assert data.label_names == NAMES
 
 
@@ -365,8 +365,9 @@ def test_fit_image_keeps_the_proportions_when_it_resizes():
     assert (bright.max(0) - bright.min(0) + 1).tolist() == [8, 8]
 
 
-def test_fit_image_scales_sixteen_bits_to_eight():
-    image = PILImage.fromarray(np.array([[0, 256 * 64, 256 * 128, 65535]], dtype=np.uint16))
+def test_sixteen_bits_are_scaled_to_eight(tmp_path):
+    PILImage.fromarray(np.array([[0, 256 * 64, 256 * 128, 65535]], dtype=np.uint16)).save(tmp_path / "deep.png")
+    image = read_image({"bytes": (tmp_path / "deep.png").read_bytes(), "path": None}, "row 0")
     assert image_to_tensor(fit_image(image, (1, 1, 4)))[0, 0].tolist() == pytest.approx([0, 64, 128, 255], abs=1)
 
 

@@ -6,12 +6,7 @@ import torch
 
 from robust_hub.classifiers import Teacher
 from robust_hub.methods import IGAM
-
-
-def warmed_up(objective: IGAM, images: torch.Tensor, labels: torch.Tensor) -> IGAM:
-    """An objective past its first step, so that its weight is full."""
-    objective(images, labels)
-    return objective
+from robust_hub.methods.igam import random_logits
 
 
 def naive(by_hand, student, teacher, images, labels) -> tuple[float, float]:
@@ -29,7 +24,7 @@ def naive(by_hand, student, teacher, images, labels) -> tuple[float, float]:
 def test_igam_is_cross_entropy_plus_the_distance_of_input_gradients(create_smooth, by_hand, images, labels, weight):
     student, teacher = create_smooth(), create_smooth()
     cross_entropy, distance = naive(by_hand, student, teacher, images, labels)
-    objective = warmed_up(IGAM(student, Teacher(teacher), weight=weight), images, labels)
+    objective = IGAM(student, Teacher(teacher), weight=weight)
     losses = objective(images, labels)
     # float32 logits and gradients of order 1.
     assert losses.terms["cross_entropy"].item() == pytest.approx(cross_entropy, abs=1e-5)
@@ -59,7 +54,7 @@ def test_the_weight_rises_over_the_ramp_and_then_stays(create_smooth, images, la
 def test_igam_of_weight_zero_is_the_cross_entropy(create_smooth, by_hand, images, labels):
     student, teacher = create_smooth(), create_smooth()
     cross_entropy, _ = naive(by_hand, student, teacher, images, labels)
-    objective = warmed_up(IGAM(student, Teacher(teacher), weight=0.0), images, labels)
+    objective = IGAM(student, Teacher(teacher), weight=0.0)
     assert objective(images, labels).total.item() == pytest.approx(cross_entropy, abs=1e-5)  # float32 logits of order 1
 
 
@@ -74,7 +69,7 @@ def test_a_student_that_is_its_teacher_has_no_gradient_distance(create_cnn, imag
 def test_the_gradient_for_the_weights_agrees_with_finite_differences(create_smooth, images, labels):
     student, teacher = create_smooth().double(), create_smooth().double()
     images = images.double()
-    objective = warmed_up(IGAM(student, Teacher(teacher), weight=0.5), images, labels)
+    objective = IGAM(student, Teacher(teacher), weight=0.5)
     parameters = list(student.parameters())
     gradients = torch.autograd.grad(objective(images, labels).total, parameters)
     # Central differences are off by h^2 / 6 times a third derivative of order 100, and by 1e-16 / h from rounding.
@@ -93,7 +88,7 @@ def test_the_gradient_for_the_weights_agrees_with_finite_differences(create_smoo
 def test_the_gradient_distance_teaches_the_student(create_smooth, images, labels):
     # Where the weight is large, a few steps down the total bring the gradients of student and teacher together.
     student = create_smooth()
-    objective = warmed_up(IGAM(student, Teacher(create_smooth()), weight=10.0), images, labels)
+    objective = IGAM(student, Teacher(create_smooth()), weight=10.0)
     before = objective(images, labels).terms["gradient_distance"]
     optimizer = torch.optim.SGD(student.parameters(), lr=1e-3)
     for _ in range(5):
@@ -121,7 +116,7 @@ def test_igam_goes_back_twice_through_fused_attention(create_vit, images, labels
     # timm's fused attention has no double backward on CPU.
     student = create_vit()
     assert student.model.blocks[0].attn.fused_attn
-    objective = warmed_up(IGAM(student, Teacher(create_vit()), weight=1.0), images, labels)
+    objective = IGAM(student, Teacher(create_vit()), weight=1.0)
     objective(images, labels).total.backward()
     assert student.model.blocks[0].attn.qkv.weight.grad.abs().sum() > 0
 
@@ -132,3 +127,48 @@ def test_igam_computes_in_float32_under_autocast(create_smooth, images, labels):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = IGAM(student, Teacher(teacher), weight=1.0)(images, labels)
     assert torch.equal(losses.terms["gradient_distance"], expected.terms["gradient_distance"])
+
+
+def test_random_logits_compare_a_random_direction_of_the_jacobians(create_smooth, images, labels):
+    student, teacher = create_smooth(), create_smooth()
+    objective = IGAM(student, Teacher(teacher), weight=1.0, gradient_of=random_logits)
+    torch.manual_seed(1)
+    distance = objective(images, labels).terms["gradient_distance"].item()
+    torch.manual_seed(1)
+    torch.rand_like(images)  # the noise, whose radius is 0
+    coefficients = torch.randn(len(images), 3)
+    coefficients = coefficients - coefficients.mean(1, keepdim=True)
+    expected = 0.0
+    for image, direction in zip(images, coefficients, strict=True):
+        jacobians = (
+            torch.autograd.functional.jacobian(lambda pixels, net=net: net(pixels[None])[0], image)
+            for net in (student, teacher)
+        )
+        learnt, taught = (torch.einsum("k,kchw->chw", direction, jacobian) for jacobian in jacobians)
+        expected += (learnt - taught).square().sum().item() / len(images)
+    assert distance == pytest.approx(expected, rel=1e-4)  # float32 sums of order 1
+
+
+def test_the_logit_term_is_the_mean_square_between_centred_logits(create_smooth, images, labels):
+    student, teacher = create_smooth(), create_smooth()
+    losses = IGAM(student, Teacher(teacher), weight=0.0, logit_weight=2.0)(images, labels)
+    learnt, taught = (network(images).detach().double().numpy() for network in (student, teacher))
+    gap = (learnt - learnt.mean(1, keepdims=True)) - (taught - taught.mean(1, keepdims=True))
+    assert losses.terms["logit_distance"].item() == pytest.approx(np.square(gap).mean(), rel=1e-4)
+    assert (losses.total - losses.terms["cross_entropy"]).item() == pytest.approx(2 * np.square(gap).mean(), rel=1e-4)
+
+
+def test_before_the_start_the_teacher_is_not_asked_and_nothing_is_differentiated_twice(create_cnn, images, labels):
+    objective = IGAM(create_cnn(), Teacher(create_cnn()), weight=1.0, start=2)
+    for _ in range(3):
+        objective(images, labels).total.backward()
+    passes = objective.passes()
+    n = len(images)
+    assert (passes["teacher"].forward, passes["teacher"].backward) == (n, n)
+    assert (passes["student"].forward, passes["student"].backward) == (3 * n, 2 * n + 3 * n)
+
+
+def test_an_evaluation_does_not_move_the_ramp(create_smooth, images, labels):
+    objective = IGAM(create_smooth(), Teacher(create_smooth()), weight=1.0, ramp=3).eval()
+    objective(images, labels)
+    assert objective.steps == 0
