@@ -22,6 +22,7 @@ from robust_hub.methods import Objective
 
 GRADIENT_NORM = 1.0
 STEPS_BETWEEN_CHECKS = 20
+MILESTONES = 30
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,16 @@ class Training:
     lr: float = 0.2
     weight_decay: float = 5e-4
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1 or self.lr <= 0 or self.weight_decay < 0:
+            raise ValueError(
+                f"epochs and batch size must be at least 1, lr above 0 and weight decay at least 0, got {self}"
+            )
+
+    def is_milestone(self, epoch: int) -> bool:
+        """Tells whether a run is validated and saved after that many epochs: some 30 times, and at its end."""
+        return epoch % max(1, self.epochs // MILESTONES) == 0 or epoch == self.epochs
 
 
 @dataclass
@@ -133,7 +144,7 @@ def fit(
         objective: the method; this, and not the student, is prepared.
         loader: training batches.
         training: how weights are learnt.
-        validate: measures the averaged student on validation images.
+        validate: measures the averaged student on validation images, some 30 times a run.
         checkpoints: the folder they are kept in.
         resume: whether to go on from the newest one.
 
@@ -162,16 +173,19 @@ def fit(
         loader.set_epoch(epoch)
         terms = train_epoch(accelerator, objective, optimizer, scheduler, averaged, loader, progress)
         progress.seconds += time.perf_counter() - start
+        progress.epoch = epoch + 1
+        accelerator.log({**terms, "lr": scheduler.get_last_lr()[0]}, step=progress.epoch)
+        if not training.is_milestone(progress.epoch):
+            continue
+
         _synchronise(averaged.module)
         scores = validate(accelerator, averaged.module)
-        progress.epoch = epoch + 1
         score = (scores.clean + scores.robust) / 2
         if score >= progress.best_score:
             progress.best_score, progress.best_epoch = score, progress.epoch
             best.load_state_dict(averaged.module.state_dict())
-        metrics = {**terms, "validation_clean": scores.clean, "validation_robust": scores.robust}
         bar.set_postfix(clean=f"{scores.clean:.3f}", robust=f"{scores.robust:.3f}")
-        accelerator.log({**metrics, "lr": scheduler.get_last_lr()[0]}, step=progress.epoch)
+        accelerator.log({f"validation_{name}": value for name, value in asdict(scores).items()}, step=progress.epoch)
         save_checkpoint(accelerator, checkpoints, progress.epoch)
     return best, deepcopy(progress)
 
@@ -185,6 +199,6 @@ def _synchronise(averaged: PixelClassifier) -> None:
 def _check_finite(loss: torch.Tensor, progress: Progress) -> None:
     if not torch.isfinite(loss):
         raise FloatingPointError(
-            f"the loss was not a finite number by step {progress.step}; the checkpoint of epoch {progress.epoch} is "
-            "kept: lower --lr, or the weight of the method's term, and start again in another --output"
+            f"the loss was not a finite number by step {progress.step}; the last checkpoint is kept: lower --lr, or the "
+            "weight of the method's term, and start again in another --output"
         )
