@@ -126,10 +126,10 @@ def digits(output: Path = Path("runs/digits"), *, resume: bool = False) -> None:
         source=Source("digits", augmentation="none"),
         run=Run(output / "plain", resume),
         threat="linf:0.1",
-        training=Training(epochs=30, batch_size=64, optimizer="adamw", lr=3e-3, weight_decay=0.05),
+        training=Training(epochs=20, batch_size=64, optimizer="adamw", lr=3e-3, weight_decay=0.05),
     )
     baseline = plain(config)
-    longer = replace(config, run=Run(output / "igam", resume), training=replace(config.training, epochs=120))
+    longer = replace(config, run=Run(output / "igam", resume), training=replace(config.training, epochs=60))
     alignment = Alignment(weight=0.3, gradient_of="random-logits", logit_weight=1.0, noise=0.1, ramp=100)
     igam(longer, alignment, compare_with=[baseline])
 

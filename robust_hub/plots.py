@@ -24,8 +24,7 @@ def plot_accuracy_curves(
     axes = figure.subplots()
     for (name, curve), marker in zip(curves.items(), "osD^v<>", strict=False):
         axes.plot(eps, [100 * accuracy for accuracy in curve], marker=marker, label=name)
-    axes.axvline(reported, color="0.6", linestyle="--", linewidth=1)
-    axes.annotate("reported eps", (reported, 101), color="0.4", ha="center", va="bottom", annotation_clip=False)
+    axes.axvline(reported, color="0.6", linestyle="--", linewidth=1, label="eps of the table", zorder=0)
     axes.set(xlabel=f"eps ({norm}, pixels in [0, 1])", ylabel="accuracy under PGD (%)", ylim=(-2, 102), xlim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

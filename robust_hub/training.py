@@ -157,7 +157,9 @@ def fit(
     optimizer = create_optimizer_v2(
         objective, opt=training.optimizer, lr=training.lr, weight_decay=training.weight_decay
     )
-    scheduler = OneCycleLR(optimizer, training.lr, total_steps=steps + 1, pct_start=0.2, cycle_momentum=False)
+    # OneCycleLR divides by zero where the rise would take less than one step.
+    rise = max(0.2, 2 / (steps + 1))
+    scheduler = OneCycleLR(optimizer, training.lr, total_steps=steps + 1, pct_start=rise, cycle_momentum=False)
     progress = Progress(passes=objective.passes())
     objective, optimizer = accelerator.prepare(objective, optimizer)
     student = accelerator.unwrap_model(objective).student
@@ -199,6 +201,6 @@ def _synchronise(averaged: PixelClassifier) -> None:
 def _check_finite(loss: torch.Tensor, progress: Progress) -> None:
     if not torch.isfinite(loss):
         raise FloatingPointError(
-            f"the loss was not a finite number by step {progress.step}; the last checkpoint is kept: lower --lr, or the "
-            "weight of the method's term, and start again in another --output"
+            f"the loss was not a finite number by step {progress.step}; the last checkpoint is kept: lower --lr, or "
+            "the weight of the method's term, and start again in another --output"
         )
