@@ -13,8 +13,9 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple, TypeAlias
 
+from accelerate import Accelerator
 from accelerate.utils import set_seed
 from tyro.conf import Suppress
 
@@ -27,7 +28,7 @@ from robust_hub.methods.base import check_same_task
 from robust_hub.methods.igam import loss, random_logits
 from robust_hub.results import Result, draw_pictures, published, save_result, table, trained
 from robust_hub.runs import Run, claim_folder, identity_of, make_accelerator
-from robust_hub.tasks import open_task
+from robust_hub.tasks import Task, open_task
 from robust_hub.threats import parse_threat
 from robust_hub.training import Training, fit
 
@@ -58,6 +59,7 @@ class Config:
     training: Training = field(default_factory=Training)
 
 
+ObjectiveFor: TypeAlias = Callable[[PixelClassifier, Teacher], Objective]
 GRADIENT_OF = {"loss": loss, "random-logits": random_logits}
 
 
@@ -128,19 +130,23 @@ def digits(output: Path = Path("runs/digits"), *, resume: bool = False) -> None:
         threat="linf:0.1",
         training=Training(epochs=20, batch_size=64, optimizer="adamw", lr=3e-3, weight_decay=0.05),
     )
-    baseline = plain(config)
+    baseline = learn(config, "Plain()", lambda student, _: Plain(student)).student
     longer = replace(config, run=Run(output / "igam", resume), training=replace(config.training, epochs=60))
     alignment = Alignment(weight=0.3, gradient_of="random-logits", logit_weight=1.0, noise=0.1, ramp=100)
     igam(longer, alignment, compare_with=[baseline])
 
 
-def transfer(
-    config: Config,
-    method: str,
-    objective_for: Callable[[PixelClassifier, Teacher], Objective],
-    compare_with: Sequence[Result] = (),
-) -> Result:
-    """Runs one method from the data to the student's folder, and prints the teacher, others, and the student."""
+class Lesson(NamedTuple):
+    """What is at hand once a student has learnt."""
+
+    accelerator: Accelerator
+    task: Task
+    teacher: PixelClassifier
+    student: Result
+
+
+def learn(config: Config, method: str, objective_for: ObjectiveFor) -> Lesson:
+    """Trains a student and tests it."""
     threat = parse_threat(config.threat)
     identity = identity_of(method, config)
     accelerator = make_accelerator(config.run, identity)
@@ -164,26 +170,29 @@ def transfer(
         checkpoints=config.run.checkpoints,
         resume=config.run.resume,
     )
+    evaluation = task.evaluate(accelerator, best, method)
     teacher = teacher.to(accelerator.device).classifier
-    results = [
-        published("teacher", teacher, task.evaluate(accelerator, teacher, "teacher"), read_facts(config.teacher)),
-        *compare_with,
-        trained(accelerator, method, best, task.evaluate(accelerator, best, method), progress),
-    ]
-    accelerator.print(table(results, data.name, threat))
-    pictures = draw_pictures(accelerator, results, task, config.run.output / "pictures")
+    return Lesson(accelerator, task, teacher, trained(accelerator, method, best, evaluation, progress))
+
+
+def transfer(config: Config, method: str, objective_for: ObjectiveFor, compare_with: Sequence[Result] = ()) -> Result:
+    """Runs one method from the data to the student's folder, and prints the teacher, others, and the student."""
+    accelerator, task, teacher, student = learn(config, method, objective_for)
+    evaluation = task.evaluate(accelerator, teacher, "teacher")
+    results = [published("teacher", teacher, evaluation, read_facts(config.teacher)), *compare_with, student]
+    accelerator.print(table(results, task.data.name, task.threat))
     save_result(
         accelerator,
         config.run.output / "student",
-        results[-1],
+        student,
         task,
         method=method,
         seed=config.training.seed,
         teacher=f"{config.teacher} (sha256 {fingerprint(config.teacher)[:12]})",
-        pictures=pictures,
+        pictures=draw_pictures(accelerator, results, task, config.run.output / "pictures"),
     )
     accelerator.end_training()
-    return results[-1]
+    return student
 
 
 if __name__ == "__main__":
