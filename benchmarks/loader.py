@@ -47,7 +47,7 @@ def main(folder: str) -> None:
         rows, (3, 32, 32), batch_size=128, augmentation="crop-flip", seed=0, device=torch.device("cpu")
     )
     theirs = DataLoader(
-        Decoded(ours.images, ours.labels),
+        Decoded(ours.crops[:, :, 4, 4], ours.labels),
         batch_size=128,
         shuffle=True,
         drop_last=True,

@@ -67,7 +67,7 @@ def training_loader(
         )
     if _fits(rows, input_size):
         images, labels = _read_all(rows, input_size, device)
-        return _InMemory(images, labels, batch_size, augmentation, seed, shard)
+        return _InMemory(all_crops(images), labels, batch_size, augmentation, seed, shard)
     return Streamed(rows, input_size, Shuffled(len(rows), batch_size, seed, shard), augmentation, device)
 
 
@@ -102,27 +102,38 @@ def _to_float(images: Tensor) -> Tensor:
     return images.float().div_(255)
 
 
-def crop_and_flip(images: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> Tensor:
-    """Cuts each image out of its zero-padded self and mirrors it where asked.
+def all_crops(images: Tensor) -> Tensor:
+    """Views images, zero-padded by an eighth on each side, as all their crops of the size they had.
 
     Args:
-        images: uint8, n c h w.
-        top: rows by which each image moves up, counted in the padded image, from 0 to 2 (h // 8).
-        left: the same for columns.
-        flip: which images are mirrored left to right.
+        images: n c h w.
+
+    Returns:
+        n c 2(h//8)+1 2(w//8)+1 h w; indexed by where the crop begins, and no larger in memory than the padded images.
     """
-    n, _, height, width = images.shape
+    height, width = images.shape[2:]
     padded = F.pad(images, (width // 8, width // 8, height // 8, height // 8))
-    rows = top[:, None] + torch.arange(height, device=images.device)
-    columns = torch.arange(width, device=images.device).expand(n, -1)
-    columns = left[:, None] + torch.where(flip[:, None], columns.flip(1), columns)
-    batch = torch.arange(n, device=images.device)
-    return padded.permute(0, 2, 3, 1)[batch[:, None, None], rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
+    return padded.unfold(2, height, 1).unfold(3, width, 1)
+
+
+def crop_and_flip(crops: Tensor, chosen: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> Tensor:
+    """Takes one crop of each chosen image and mirrors it where asked.
+
+    Args:
+        crops: from `all_crops`.
+        chosen: numbers of images.
+        top: for each of these the first row of its crop in the padded image, from 0 to 2 (h // 8).
+        left: the same for columns.
+        flip: which of these are mirrored left to right.
+    """
+    images = crops[chosen, :, top, left]
+    images[flip] = images[flip].flip(3)
+    return images
 
 
 @dataclass
 class _InMemory:
-    images: Tensor
+    crops: Tensor
     labels: Tensor
     batch_size: int
     augmentation: Augmentation
@@ -134,21 +145,20 @@ class _InMemory:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.images) // self.batch_size * self.shard.accumulate
+        return len(self.labels) // self.batch_size * self.shard.accumulate
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        n, (height, width) = len(self.images), self.images.shape[2:]
+        n, _, tops, lefts = self.crops.shape[:4]
         generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
-        device = self.images.device
-        order = torch.randperm(n, generator=generator).to(device)
-        top = torch.randint(height // 8 * 2 + 1, (n,), generator=generator).to(device)
-        left = torch.randint(width // 8 * 2 + 1, (n,), generator=generator).to(device)
-        flip = torch.rand(n, generator=generator).lt(0.5 if self.augmentation == "crop-flip" else 0).to(device)
-        for chosen in self.shard.slices(n // self.batch_size, self.batch_size):
-            images, labels = self.images[order[chosen]], self.labels[order[chosen]]
-            if self.augmentation != "none":
-                images = crop_and_flip(images, top[chosen], left[chosen], flip[chosen])
-            yield _to_float(images), labels
+        order = torch.randperm(n, generator=generator)
+        top, left = (torch.randint(places, (n,), generator=generator) for places in (tops, lefts))
+        flip = torch.rand(n, generator=generator) < (0.5 if self.augmentation == "crop-flip" else 0)
+        if self.augmentation == "none":
+            top, left = torch.full((n,), tops // 2), torch.full((n,), lefts // 2)
+        order, top, left, flip = (drawn.to(self.labels.device) for drawn in (order, top, left, flip))
+        for part in self.shard.slices(n // self.batch_size, self.batch_size):
+            chosen = order[part]
+            yield _to_float(crop_and_flip(self.crops, chosen, top[part], left[part], flip[part])), self.labels[chosen]
 
 
 @dataclass

@@ -5,7 +5,7 @@ from datasets import Dataset, Features, Image, Value
 from PIL import Image as PILImage
 
 from robust_hub.data import Shard, evaluation_loader, training_loader
-from robust_hub.data.loaders import crop_and_flip
+from robust_hub.data.loaders import all_crops, crop_and_flip
 
 CPU = torch.device("cpu")
 SIZE = (3, 8, 8)
@@ -73,13 +73,15 @@ def test_crop_and_flip_agrees_with_a_naive_loop(height, width):
     expected = [
         naive_crop(images[index].numpy(), int(top[index]), int(left[index]), bool(flip[index])) for index in range(8)
     ]
-    np.testing.assert_array_equal(crop_and_flip(images, top, left, flip).numpy(), np.stack(expected))
+    chosen = torch.arange(8)
+    np.testing.assert_array_equal(crop_and_flip(all_crops(images), chosen, top, left, flip).numpy(), np.stack(expected))
 
 
 def test_crop_and_flip_from_the_middle_without_a_flip_changes_nothing():
     images = torch.randint(256, (3, 3, 16, 8), dtype=torch.uint8)
-    same_place = crop_and_flip(images, torch.full((3,), 2), torch.full((3,), 1), torch.zeros(3, dtype=torch.bool))
-    assert torch.equal(same_place, images)
+    chosen, flip = torch.tensor([2, 0, 1]), torch.zeros(3, dtype=torch.bool)
+    same_place = crop_and_flip(all_crops(images), chosen, torch.full((3,), 2), torch.full((3,), 1), flip)
+    assert torch.equal(same_place, images[chosen])
 
 
 def test_training_images_are_floats_in_the_unit_interval_with_their_labels(rows):
