@@ -12,7 +12,7 @@ transfer: .venv/installed
 		--num_cpu_threads_per_process $(THREADS) recipes/transfer.py digits --output $(OUTPUT)
 
 test: .venv/installed-for-tests lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(THREADS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(THREADS) --dist loadfile
 
 lint: .venv/installed-for-tests
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ from robust_hub.data import Source, load_data
 from robust_hub.hub import open_student
 from robust_hub.methods import TRADES, AdversarialTraining, Objective
 from robust_hub.results import save_result, table, trained
-from robust_hub.runs import Run, claim_folder, identity_of, make_accelerator
+from robust_hub.runs import Run, check_folder, claim_folder, identity_of, make_accelerator
 from robust_hub.tasks import open_task
 from robust_hub.threats import Threat, parse_threat
 from robust_hub.training import Training, fit
@@ -87,8 +87,9 @@ def trades(config: Config, *, weight: float = 6.0, steps: int = 10) -> None:
 def train(config: Config, method: str, objective_for: Callable[[PixelClassifier, Threat], Objective]) -> None:
     """Runs one method from the data to the teacher's folder."""
     threat = parse_threat(config.threat)
-    identity = identity_of(method, config)
-    accelerator = make_accelerator(config.run, identity)
+    accelerator = make_accelerator(config.run)
+    identity = identity_of(accelerator, method, config)
+    check_folder(config.run, identity)
     data = load_data(config.source)
     set_seed(config.training.seed)
     student = open_student(
@@ -97,6 +98,7 @@ def train(config: Config, method: str, objective_for: Callable[[PixelClassifier,
     task = open_task(accelerator, data, config.source, config.training, threat, student)
     objective = objective_for(student, threat)
     claim_folder(accelerator, config.run, identity)
+    set_seed(config.training.seed, device_specific=True)
 
     best, progress = fit(
         accelerator,

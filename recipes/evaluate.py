@@ -14,7 +14,7 @@ from robust_hub.attacks import PGD
 from robust_hub.command_line import command_line
 from robust_hub.data import Shard, Source, evaluation_loader, load_data, subset
 from robust_hub.evaluation import evaluate
-from robust_hub.hub import load, read_facts
+from robust_hub.hub import check_label_names, load, read_facts
 from robust_hub.results import published, table
 from robust_hub.threats import parse_threat
 
@@ -49,11 +49,7 @@ def main(config: Config) -> None:
     accelerator = Accelerator()
     classifier = load(config.model).to(accelerator.device).eval()
     data = load_data(config.source)
-    if classifier.num_classes != data.num_classes:
-        raise ValueError(
-            f"{config.model} knows {classifier.num_classes} classes and {data.name} has {data.num_classes}; "
-            "choose a model of this data set"
-        )
+    check_label_names(classifier, data.label_names)
     loader = evaluation_loader(
         subset(data.test, config.source.test_images),
         classifier.input_size,

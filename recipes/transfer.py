@@ -22,12 +22,12 @@ from tyro.conf import Suppress
 from robust_hub.classifiers import PixelClassifier, Teacher
 from robust_hub.command_line import Json, command_line
 from robust_hub.data import Source, load_data
-from robust_hub.hub import fingerprint, load, open_student, read_facts
+from robust_hub.hub import check_label_names, fingerprint, load, open_student, read_facts
 from robust_hub.methods import IGAM, RRM, Objective, Plain
 from robust_hub.methods.base import check_same_task
 from robust_hub.methods.igam import loss, random_logits
 from robust_hub.results import Result, draw_pictures, published, save_result, table, trained
-from robust_hub.runs import Run, claim_folder, identity_of, make_accelerator
+from robust_hub.runs import Run, check_folder, claim_folder, identity_of, make_accelerator
 from robust_hub.tasks import Task, open_task
 from robust_hub.threats import parse_threat
 from robust_hub.training import Training, fit
@@ -148,10 +148,12 @@ class Lesson(NamedTuple):
 def learn(config: Config, method: str, objective_for: ObjectiveFor) -> Lesson:
     """Trains a student and tests it."""
     threat = parse_threat(config.threat)
-    identity = identity_of(method, config)
-    accelerator = make_accelerator(config.run, identity)
+    accelerator = make_accelerator(config.run)
+    identity = identity_of(accelerator, method, config, teacher=fingerprint(config.teacher))
+    check_folder(config.run, identity)
     data = load_data(config.source)
     teacher = Teacher(load(config.teacher))
+    check_label_names(teacher.classifier, data.label_names)
     set_seed(config.training.seed)
     student = open_student(
         config.student, config.student_args, num_classes=data.num_classes, image_shape=data.image_shape
@@ -160,6 +162,7 @@ def learn(config: Config, method: str, objective_for: ObjectiveFor) -> Lesson:
     objective = objective_for(student, teacher)
     task = open_task(accelerator, data, config.source, config.training, threat, student)
     claim_folder(accelerator, config.run, identity)
+    set_seed(config.training.seed, device_specific=True)
 
     best, progress = fit(
         accelerator,

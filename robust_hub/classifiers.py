@@ -77,7 +77,7 @@ class PixelClassifier(nn.Module):
 
     def forward(self, images: Images) -> Logits:
         """Classifies images in [0, 1]."""
-        logits = self.model((images - self.mean) / self.std)
+        logits = _at_least_float32(self.model((images - self.mean) / self.std))
         self.passes.forward += len(logits)
         if logits.requires_grad:
             logits.register_hook(self.count_backward)
@@ -88,11 +88,16 @@ class PixelClassifier(nn.Module):
         captured: list[Tensor] = []
         with self._classifier.register_forward_pre_hook(lambda _, inputs: captured.append(inputs[0])):
             logits = self(images)
-        return logits, captured[0].flatten(1)
+        return logits, _at_least_float32(captured[0].flatten(1))
 
     def count_backward(self, gradient: Tensor) -> None:
         """Counts one backward pass for each image of the gradient; a hook for a tensor that a backward goes through."""
         self.passes.backward += len(gradient)
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    """Leaves the precision of the network: losses of logits and features lose too much in bfloat16."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 class Teacher(nn.Module):

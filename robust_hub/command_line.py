@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from typing import Annotated
 
@@ -9,12 +10,22 @@ import tyro
 from accelerate import PartialState
 from tyro.constructors import PrimitiveConstructorSpec
 
+SECONDS_FOR_THE_MAIN_PROCESS = 5
+
+
+def _json_object(words: list[str]) -> dict:
+    value = json.loads(words[0])
+    if not isinstance(value, dict):
+        raise ValueError(f'expected a JSON object such as {{"img_size": 32}}, got {words[0]}')
+    return value
+
+
 Json = Annotated[
     dict,
     PrimitiveConstructorSpec(
         nargs=1,
         metavar="JSON",
-        instance_from_str=lambda words: json.loads(words[0]),
+        instance_from_str=_json_object,
         is_instance=lambda value: isinstance(value, dict),
         str_from_instance=lambda value: [json.dumps(value)],
     ),
@@ -36,6 +47,9 @@ def command_line(commands: dict[str, Callable], *, default: str = "") -> None:
         else:
             tyro.extras.subcommand_cli_from_dict(commands, args=arguments, config=(tyro.conf.OmitArgPrefixes,))
     except (ValueError, FloatingPointError) as error:
-        if PartialState().is_main_process:
-            print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        rank = PartialState().process_index
+        if rank:
+            # Most errors meet every process; the main one then tells it and the launcher ends the others meanwhile.
+            time.sleep(SECONDS_FOR_THE_MAIN_PROCESS)
+        print(f"error{f' (process {rank})' if rank else ''}: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)

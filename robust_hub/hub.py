@@ -4,12 +4,14 @@ import hashlib
 import json
 import shutil
 from copy import deepcopy
+from difflib import get_close_matches
 from pathlib import Path
 
 import timm
 import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
 from timm.models import save_for_hf
 
 from robust_hub.architectures import create_classifier
@@ -29,16 +31,28 @@ def load(name: str, *, num_classes: int | None = None) -> PixelClassifier:
     Raises:
         ValueError: when there is no such checkpoint, or it can't be loaded.
     """
-    if not name.startswith(SOURCES):
-        raise ValueError(f"a checkpoint must be named hf-hub:ORG/NAME or local-dir:FOLDER, got '{name}'")
-    config = json.loads(_file(name, "config.json").read_text())
+    config = _config(name)
     fresh_head = {} if num_classes is None else {"num_classes": num_classes}
     try:
         model = timm.create_model(name, pretrained=True, **fresh_head)
-    except (RuntimeError, KeyError, TypeError, OSError) as error:
+    except (RuntimeError, KeyError, TypeError, OSError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"{name} can't be loaded ({reason}); check its config.json and model.safetensors") from error
     return PixelClassifier(model, config.get("model_args", {}))
+
+
+def check_label_names(classifier: PixelClassifier, label_names: list[str]) -> None:
+    """Checks that a checkpoint knows the classes of the data, in the same order, as far as it tells.
+
+    Raises:
+        ValueError: when it does not.
+    """
+    known = classifier.label_names or label_names
+    if classifier.num_classes != len(label_names) or known != label_names:
+        raise ValueError(
+            f"the checkpoint knows {classifier.num_classes} classes ({', '.join(known[:3])}, ...) and the data has "
+            f"{len(label_names)} ({', '.join(label_names[:3])}, ...); choose a checkpoint of this data set"
+        )
 
 
 def open_student(
@@ -46,13 +60,15 @@ def open_student(
 ) -> PixelClassifier:
     """Loads a checkpoint to train on, or creates an untrained architecture; see `load` and `create_classifier`."""
     if name.startswith(SOURCES):
+        if model_args:
+            raise ValueError(f"{name} is a checkpoint and brings its own arguments; leave --student-args away")
         return load(name, num_classes=num_classes)
     return create_classifier(name, model_args, num_classes=num_classes, image_shape=image_shape)
 
 
 def read_facts(name: str) -> dict:
     """Reads what a checkpoint's config.json tells of its robustness; empty where it tells nothing."""
-    return json.loads(_file(name, "config.json").read_text()).get("robustness", {})
+    return _config(name).get("robustness", {})
 
 
 def fingerprint(name: str) -> str:
@@ -93,6 +109,7 @@ def save(
     _check_same_logits(beside, model, classifier.input_size)
     replaced = folder.with_name(folder.name + ".replaced")
     if folder.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
         folder.rename(replaced)
     beside.rename(folder)
     shutil.rmtree(replaced, ignore_errors=True)
@@ -111,12 +128,30 @@ def _check_same_logits(folder: Path, model: torch.nn.Module, input_size: tuple[i
         raise RuntimeError(f"timm does not load {folder} back to the same logits; nothing was put in place")
 
 
+def _config(name: str) -> dict:
+    file = _file(name, "config.json")
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file} is not readable JSON ({error}); fetch the checkpoint again") from error
+
+
 def _file(name: str, filename: str) -> Path:
+    if not name.startswith(SOURCES):
+        raise ValueError(
+            f"a checkpoint must be named hf-hub:ORG/NAME or local-dir:FOLDER, got '{name}'"
+            + (f"; for this folder say local-dir:{name}" if Path(name).is_dir() else "")
+        )
     source, _, place = name.partition(":")
     if source == "local-dir":
         file = Path(place).expanduser() / filename
         if not file.is_file():
-            raise ValueError(f"there is no model folder at {place} (no {filename} in it); check the path")
+            folders = [str(path.parent) for path in file.parents[1].glob("*/config.json")]
+            near = get_close_matches(str(file.parent), folders, n=3)
+            raise ValueError(
+                f"there is no model folder at {place} (no {filename} in it); "
+                + (f"close names are {', '.join(near)}" if near else "check the path")
+            )
         return file
     repo, _, revision = place.partition("@")
     try:

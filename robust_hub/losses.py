@@ -24,14 +24,6 @@ def cosine_distance(features: Features, reference: Features) -> PerExample:
     return 1 - F.cosine_similarity(features, reference, dim=1, eps=1e-6)
 
 
-def relative_distance(features: Features, reference: Features) -> PerExample:
-    """Computes ||features - reference|| / ||reference|| with L2 norms, dimensionless.
-
-    Source: Vaishnavi et al., USENIX Security 2022, arXiv 2202.09994, the loss of the authors' Restricted-ImageNet runs.
-    """
-    return (features - reference).norm(dim=1) / reference.norm(dim=1).clamp_min(1e-6)
-
-
 def squared_distance(gradients: Images, reference: Images) -> PerExample:
     """Computes ||gradients - reference||_2^2, summed over channels and pixels, in the squared unit of its arguments."""
     return (gradients - reference).square().flatten(1).sum(1)

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object, tqdm
 from tabulate import tabulate
 
 from robust_hub.attacks import PGD
@@ -100,28 +101,31 @@ def _passes(result: Result, kind: str) -> str:
 
 
 def draw_pictures(accelerator: Accelerator, results: list[Result], task: Task, folder: Path) -> dict[Path, str]:
-    """Draws accuracy against eps and the gallery of input gradients; returns the files with their captions."""
+    """Draws accuracy against eps and the gallery of input gradients; returns the files with their captions.
+
+    Each process attacks the first batch of its share of the test split.
+    """
     threat = task.threat
     radii = [threat.eps * factor for factor in CURVE_RADII]
+    images, labels = next(iter(task.test))
     curves = {
         result.name: accuracy_curve(
             accelerator,
             result.classifier,
-            task.test,
+            images,
+            labels,
             lambda eps: PGD.standard(type(threat)(eps), steps=CURVE_STEPS),
             radii,
-            label=f"curve of {result.name}",
         )
-        for result in results
+        for result in tqdm(results, desc="pictures", leave=False)
     }
-    images, labels = next(iter(task.test))
+    n = sum(gather_object([len(images)]))
     images, labels = images[:8], labels[:8]
     if accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         plot_accuracy_curves(folder / "accuracy_against_eps.png", radii, curves, norm=threat.name, reported=threat.eps)
         gradients = {result.name: _input_gradient(result.classifier, images, labels) for result in results}
         plot_input_gradients(folder / "input_gradients.png", images, gradients)
-    n = len(results[0].evaluation.clean)
     return {
         folder / "accuracy_against_eps.png": f"Accuracy under PGD-{CURVE_STEPS} against eps, {n} test images.",
         folder / "input_gradients.png": "Test images, and the gradient of each model's loss with respect to them.",

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import is_tensorboard_available, is_trackio_available
 
 IDENTITY = "run.json"
+UNFINISHED = "run.json.unfinished"
 
 
 @dataclass(frozen=True)
@@ -34,34 +35,46 @@ class Run:
         return self.output / "checkpoints"
 
 
-def identity_of(method: str, config: Any) -> dict:
-    """Collects what decides a run's result, as plain values: the method and every field of its config but `run`."""
-    return {"method": method, **{key: value for key, value in asdict(config).items() if key != "run"}}
-
-
-def make_accelerator(run: Run, identity: dict) -> Accelerator:
-    """Checks that the output folder is free for this configuration, and makes the accelerator; writes nothing.
-
-    Args:
-        run: where and how.
-        identity: everything that decides the result, as plain values.
+def make_accelerator(run: Run) -> Accelerator:
+    """Makes the accelerator that `accelerate launch` asked for; writes nothing.
 
     Raises:
-        ValueError: when the folder holds something else, or the tracker is not installed.
+        ValueError: when the tracker is not installed.
     """
     available = {"none": True, "tensorboard": is_tensorboard_available(), "trackio": is_trackio_available()}
     if not available[run.log_with]:
         raise ValueError(f"--log-with {run.log_with} needs a package that is missing; pip install {run.log_with}")
-    _check_folder(run, identity)
     return Accelerator(log_with=None if run.log_with == "none" else run.log_with, project_dir=run.output)
+
+
+def identity_of(accelerator: Accelerator, method: str, config: Any, *, teacher: str = "") -> dict:
+    """Collects what decides a run's result, as plain values.
+
+    Args:
+        accelerator: its processes, precision and accumulation count.
+        method: with its arguments.
+        config: a dataclass; every field but `run` counts.
+        teacher: the fingerprint of its weights.
+    """
+    chosen = {key: value for key, value in asdict(config).items() if key != "run"}
+    layout = {
+        "processes": accelerator.num_processes,
+        "mixed_precision": accelerator.mixed_precision,
+        "gradient_accumulation": accelerator.gradient_accumulation_steps,
+    }
+    return {"method": method, **chosen, "teacher_sha256": teacher, **layout}
 
 
 def claim_folder(accelerator: Accelerator, run: Run, identity: dict) -> None:
     """Writes the configuration into the output folder and starts the tracker; from here on the folder is this run's."""
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        run.checkpoints.mkdir(parents=True, exist_ok=True)
-        (run.output / IDENTITY).write_text(json.dumps(identity, indent=2) + "\n")
+        run.output.mkdir(parents=True, exist_ok=True)
+        unfinished = run.output / UNFINISHED
+        unfinished.write_text(json.dumps(identity, indent=2) + "\n")
+        unfinished.rename(run.output / IDENTITY)
+        run.checkpoints.mkdir(exist_ok=True)
+    accelerator.wait_for_everyone()
     if run.log_with != "none":
         accelerator.init_trackers(run.output.name)
 
@@ -81,8 +94,15 @@ def _cpu_name() -> str:
     return found.group(1) if found else platform.processor() or platform.machine()
 
 
-def _check_folder(run: Run, identity: dict) -> None:
-    if not run.output.exists() or (run.output.is_dir() and not any(run.output.iterdir())):
+def check_folder(run: Run, identity: dict) -> None:
+    """Checks that the output folder is free, or holds this very run and it is to be resumed; writes nothing.
+
+    Raises:
+        ValueError: when it is not.
+    """
+    if run.output.exists() and not run.output.is_dir():
+        raise ValueError(f"{run.output} is a file; choose another --output")
+    if not run.output.exists() or {path.name for path in run.output.iterdir()} <= {UNFINISHED}:
         return
     file = run.output / IDENTITY
     if not file.is_file():

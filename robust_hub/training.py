@@ -2,15 +2,16 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast, tqdm
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2, list_optimizers
 from timm.utils import ModelEmaV3
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
@@ -28,6 +29,8 @@ MILESTONES = 30
 @dataclass(frozen=True)
 class Training:
     """How weights are learnt: one cycle of the learning rate, averaged weights, the best epoch on validation kept.
+
+    The gradient of a step is clipped to a norm of 1.
 
     Attributes:
         epochs: passes over the training images.
@@ -50,6 +53,10 @@ class Training:
             raise ValueError(
                 f"epochs and batch size must be at least 1, lr above 0 and weight decay at least 0, got {self}"
             )
+
+        if self.optimizer not in list_optimizers():
+            near = get_close_matches(self.optimizer, list_optimizers(), n=3, cutoff=0.5)
+            raise ValueError(f"timm knows no optimizer '{self.optimizer}'; close names are {', '.join(near) or 'none'}")
 
     def is_milestone(self, epoch: int) -> bool:
         """Tells whether a run is validated and saved after that many epochs: some 30 times, and at its end."""
@@ -104,22 +111,23 @@ def train_epoch(
     objective.train()
     sums: dict[str, torch.Tensor] = {}
     bar = tqdm(loader, desc=f"epoch {progress.epoch + 1}", leave=False, mininterval=1)
-    for index, (images, labels, *extras) in enumerate(bar):
+    for index, (images, labels) in enumerate(bar):
+        accelerator.unwrap_model(objective).step = progress.step
         with accelerator.accumulate(objective):
-            losses = objective(images, labels, *extras)
+            losses = objective(images, labels)
             accelerator.backward(losses.total)
             if accelerator.sync_gradients:
                 accelerator.clip_grad_norm_(objective.parameters(), GRADIENT_NORM)
             optimizer.step()
             optimizer.zero_grad()
-        if accelerator.sync_gradients:
+        if accelerator.sync_gradients and not accelerator.optimizer_step_was_skipped:
             scheduler.step()
             progress.step += 1
             averaged.update(accelerator.unwrap_model(objective).student, progress.step)
         for name, value in {"loss": losses.total.detach(), **losses.terms}.items():
             sums[name] = sums.get(name, 0.0) + value.float()
         if index % STEPS_BETWEEN_CHECKS == 0 or index == len(loader) - 1:
-            _check_finite(sums["loss"], progress)
+            _check_finite(accelerator, [sums["loss"]], progress)
             bar.set_postfix(loss=f"{losses.total.item():.3f}")
     return {name: value.item() / len(loader) for name, value in sums.items()}
 
@@ -188,6 +196,7 @@ def fit(
             best.load_state_dict(averaged.module.state_dict())
         bar.set_postfix(clean=f"{scores.clean:.3f}", robust=f"{scores.robust:.3f}")
         accelerator.log({f"validation_{name}": value for name, value in asdict(scores).items()}, step=progress.epoch)
+        _check_finite(accelerator, averaged.module.parameters(), progress)
         save_checkpoint(accelerator, checkpoints, progress.epoch)
     return best, deepcopy(progress)
 
@@ -198,9 +207,11 @@ def _synchronise(averaged: PixelClassifier) -> None:
         value.copy_(broadcast(value.clone()))
 
 
-def _check_finite(loss: torch.Tensor, progress: Progress) -> None:
-    if not torch.isfinite(loss):
+def _check_finite(accelerator: Accelerator, values: Iterable[torch.Tensor], progress: Progress) -> None:
+    """Stops every process as soon as one of them has met a value that is not finite."""
+    finite = torch.stack([value.detach().isfinite().all() for value in values]).all()
+    if accelerator.reduce(finite.float()) < accelerator.num_processes:
         raise FloatingPointError(
-            f"the loss was not a finite number by step {progress.step}; the last checkpoint is kept: lower --lr, or "
-            "the weight of the method's term, and start again in another --output"
+            f"the loss was not a finite number by step {progress.step}; checkpoints of earlier epochs are kept: lower "
+            "--lr, or the weight of the method's term, and start again in another --output"
         )

@@ -66,7 +66,9 @@ def test_the_attack_only_sees_images_that_are_classified_rightly(accelerator):
 
 def test_the_curve_gives_the_share_of_images_farther_than_each_eps(accelerator):
     radii = [0.0, 0.025, 0.055, 0.095, 0.15, 0.3]
-    curve = accuracy_curve(accelerator, Brightness(), Batches(), lambda eps: PGD.standard(Linf(eps), steps=10), radii)
+    curve = accuracy_curve(
+        accelerator, Brightness(), IMAGES, LABELS, lambda eps: PGD.standard(Linf(eps), steps=10), radii
+    )
     margins = (MEANS[:-1] - 0.5).abs()
     assert curve == pytest.approx([(margins > eps).sum().item() / 8 for eps in radii])
 

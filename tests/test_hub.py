@@ -1,6 +1,7 @@
 """Model folders load with plain timm, hold no pickle, and appear whole or not at all."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -133,6 +134,13 @@ def test_a_failed_save_leaves_the_folder_as_it_was(folder, student, monkeypatch)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
+def test_what_a_killed_save_left_behind_does_not_stop_the_next(folder, student):
+    for leftover in (".replaced", ".unfinished"):
+        shutil.copytree(folder, folder.with_name(folder.name + leftover))
+    hub.save(folder, student, facts("vit_tiny_patch16_224"), label_names=NAMES, pictures=[])
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
 def test_a_picture_goes_into_the_folder_and_the_card(tmp_path, student):
     picture = tmp_path / "curve.png"
     picture.write_bytes(b"a picture")
@@ -149,6 +157,7 @@ def test_a_picture_goes_into_the_folder_and_the_card(tmp_path, student):
         ("local-dir:nowhere", r"no model folder at nowhere \(no config.json"),
         ("hf-hub:nobody/nothing", "the Hub did not give nobody/nothing"),
         ("hf-hub:not a repo", "the Hub did not give not a repo"),
+        ("tests", "must be named .*, got 'tests'; for this folder say local-dir:tests"),
     ],
 )
 def test_a_checkpoint_that_is_not_there_is_told_in_one_sentence(name, message):
@@ -162,3 +171,27 @@ def test_weights_that_do_not_fit_are_told_in_one_sentence(folder):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"can't be loaded \("):
         hub.load(f"local-dir:{folder}")
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("model.safetensors", r"can't be loaded \(.*check its config.json"),
+        ("config.json", "config.json is not readable JSON"),
+    ],
+)
+def test_a_truncated_file_is_told_in_one_sentence(folder, file, message):
+    whole = (folder / file).read_bytes()
+    (folder / file).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=message):
+        hub.load(f"local-dir:{folder}")
+
+
+def test_a_folder_that_is_not_there_is_told_with_close_names(folder):
+    with pytest.raises(ValueError, match=r"no model folder at .*studnt .*; close names are .*student"):
+        hub.load(f"local-dir:{folder.with_name('studnt')}")
+
+
+def test_arguments_for_a_checkpoint_are_refused(folder):
+    with pytest.raises(ValueError, match="brings its own arguments; leave --student-args away"):
+        hub.open_student(f"local-dir:{folder}", {"depth": 2}, num_classes=3, image_shape=(1, 16, 16))

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from robust_hub.losses import cosine_distance, cross_entropy, kl_divergence, relative_distance, squared_distance
+from robust_hub.losses import cosine_distance, cross_entropy, kl_divergence, squared_distance
 
 # Both sides are float64 sums of at most 48 terms.
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
@@ -70,17 +70,6 @@ def test_cosine_distance_sees_the_direction_only(factor, distance):
     features = torch.randn(4, 7, dtype=torch.float64)
     expected = torch.full((4,), distance, dtype=torch.float64)
     torch.testing.assert_close(cosine_distance(factor * features, features), expected, **EXACT)
-
-
-def test_relative_distance_is_the_distance_over_the_length_of_the_reference():
-    features, reference = torch.randn(2, 5, 7, dtype=torch.float64)
-    expected = []
-    for a, b in zip(features.tolist(), reference.tolist(), strict=True):
-        gap = math.sqrt(sum((x - y) ** 2 for x, y in zip(a, b, strict=True)))
-        expected.append(gap / math.sqrt(sum(y * y for y in b)))
-    torch.testing.assert_close(
-        relative_distance(features, reference), torch.tensor(expected, dtype=torch.float64), **EXACT
-    )
 
 
 def test_squared_distance_sums_over_channels_and_pixels():

@@ -1,5 +1,6 @@
 """One process and several train to the same weights, and evaluate to the same masks."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,15 @@ import torch
 from tests.two_processes import METHODS
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
+# `accelerate launch --cpu` starts one process whatever it is asked for; this starts two that talk over gloo.
+ON_CPU = {**os.environ, "ACCELERATE_USE_CPU": "true"}
+ONE_PROCESS = ("--quiet", "--num_machines", "1", "--num_processes", "1")
+TWO_PROCESSES = ("--quiet", "--multi_gpu", "--num_machines", "1", "--num_processes", "2", "--main_process_port", "0")
 
 
 def launch(folder: Path, *options: str) -> dict:
-    accelerate = Path(sys.executable).with_name("accelerate")
-    command = [accelerate, "launch", "--quiet", "--cpu", "--num_machines", "1", *options, SCRIPT, folder]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=SCRIPT.parents[1], check=False)
+    command = [str(Path(sys.executable).with_name("accelerate")), "launch", *options, str(SCRIPT), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=SCRIPT.parents[1], env=ON_CPU, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return torch.load(folder / "results.pt", weights_only=True)
 
@@ -24,11 +28,16 @@ def launch(folder: Path, *options: str) -> dict:
 def results(tmp_path_factory):
     """What came of the same batches on one process, on two, and on two in two accumulated steps each."""
     layouts = {
-        "one": ("--num_processes", "1"),
-        "two": ("--num_processes", "2", "--main_process_port", "0"),
-        "accumulated": ("--num_processes", "2", "--main_process_port", "0", "--gradient_accumulation_steps", "2"),
+        "one": ONE_PROCESS,
+        "two": TWO_PROCESSES,
+        "accumulated": (*TWO_PROCESSES, "--gradient_accumulation_steps", "2"),
     }
     return {name: launch(tmp_path_factory.mktemp(name), *options) for name, options in layouts.items()}
+
+
+def test_as_many_processes_ran_as_were_asked_for(results):
+    counts = {layout: {int(run["processes"]) for run in result.values()} for layout, result in results.items()}
+    assert counts == {"one": {1}, "two": {2}, "accumulated": {2}}
 
 
 @pytest.mark.parametrize("layout", ["two", "accumulated"])

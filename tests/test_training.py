@@ -80,6 +80,27 @@ def uninterrupted(tmp_path_factory):
     return weights
 
 
+def test_a_streamed_run_with_noise_that_was_broken_off_resumes_to_the_same_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr("robust_hub.data.loaders.IN_MEMORY_BYTES", 0)
+    options = {"method": IGAM, "weight": 0.1, "noise": 0.1}
+    whole, _ = train(tmp_path / "whole", resume=False, **options)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "broken", resume=True, validate=interrupted_in_the_second_epoch(), **options)
+    resumed, _ = train(tmp_path / "broken", resume=True, **options)
+    assert all(torch.equal(resumed[key], whole[key]) for key in whole)
+
+
+def interrupted_in_the_second_epoch():
+    calls = iter([False, True])
+
+    def validate(accelerator, classifier):
+        if next(calls):
+            raise KeyboardInterrupt
+        return Scores(torch.rand(()).item(), 0.0)
+
+    return validate
+
+
 def test_resuming_a_finished_run_trains_no_more_and_returns_the_same(tmp_path, uninterrupted):
     train(tmp_path, resume=False)
     weights, _ = train(tmp_path, resume=True)
@@ -129,6 +150,6 @@ class Diverging(Objective):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
-    with pytest.raises(FloatingPointError, match="the last checkpoint is kept"):
+    with pytest.raises(FloatingPointError, match="checkpoints of earlier epochs are kept"):
         train(tmp_path, resume=False, method=Diverging)
     assert [folder.name for folder in tmp_path.iterdir()] == ["epoch-000001"]

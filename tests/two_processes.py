@@ -4,6 +4,7 @@ accelerate launch --num_processes 2 tests/two_processes.py OUTPUT
 """
 
 import sys
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -27,7 +28,7 @@ STUDENTS = {
 METHODS = {
     "plain": lambda student, teacher: Plain(student),
     "rrm": RRM,
-    "igam": lambda student, teacher: IGAM(student, teacher, weight=0.1, noise=0.0),
+    "igam": lambda student, teacher: IGAM(student, teacher, weight=0.1, start=1, ramp=3),
     "pgd": lambda student, teacher: AdversarialTraining(student, PGD.standard(THREAT, steps=2)),
     "n-fgsm": lambda student, teacher: AdversarialTraining(student, NFGSM(THREAT)),
     "trades": lambda student, teacher: TRADES(student, threat=THREAT, weight=6.0, steps=2, step_size=0.01),
@@ -56,19 +57,21 @@ def main(output: str) -> None:
                 shard=shard,
             )
             test = evaluation_loader(data.test, SHAPE, batch_size=32, device=accelerator.device, shard=shard)
+            set_seed(0, device_specific=True)
             fit(
                 accelerator,
                 objective_for(student, Teacher(teacher)),
                 loader,
                 training,
                 validate=lambda accelerator, classifier: Scores(0.0, 0.0),
-                checkpoints=__import__("pathlib").Path(output) / f"{name}-{method}",
+                checkpoints=Path(output) / f"{name}-{method}",
                 resume=False,
             )
             weights = torch.cat([parameter.detach().flatten() for parameter in student.parameters()])
             everyone = gather_object([weights])
             evaluation = evaluate(accelerator, student, test, PGD.standard(Linf(0.0), steps=1))
             results[f"{name}-{method}"] = {
+                "processes": torch.tensor(accelerator.num_processes),
                 "weights": weights,
                 "spread": max((weights - other).abs().max().item() for other in everyone),
                 "clean": torch.from_numpy(evaluation.clean),

@@ -22,7 +22,7 @@ class FGSM:
     def __call__(self, classifier: nn.Module, images: Images, labels: Labels) -> Images:
         """Returns adversarial images."""
         with eval_mode(classifier):
-            _, gradient = loss_and_gradient(lambda x: cross_entropy(classifier(x), labels), images)
+            _, gradient = loss_and_gradient(lambda pixels: cross_entropy(classifier(pixels), labels), images)
         return (images + self.threat.eps * self.threat.steepest_ascent(gradient)).clamp(0, 1)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from robust_hub.attacks.base import eval_mode, loss_and_gradient
 from robust_hub.losses import cross_entropy
 from robust_hub.threats import Threat
-from robust_hub.types import Images, Labels, PerExample
+from robust_hub.types import Images, Labels, Logits, PerExample
 
 
 def ascend(
@@ -94,6 +94,6 @@ class PGD:
         return torch.where(better[:, None, None, None], fresh, best)
 
 
-def _logits(classifier: nn.Module, images: Images):
+def _logits(classifier: nn.Module, images: Images) -> Logits:
     with torch.no_grad():
         return classifier(images)

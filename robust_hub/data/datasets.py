@@ -81,6 +81,8 @@ def load_data(source: Source, *, seed: int = 0) -> Data:
     for column in (image, label):
         if column not in columns:
             raise ValueError(f"{name} has no column '{column}'; its columns are {', '.join(columns)}")
+    if not isinstance(columns[image], Image):
+        raise ValueError(f"column '{image}' of {name} must hold images, got {columns[image]}; see --image-column")
     label_names = _label_names(name, splits, label)
     for split, rows in splits.items():
         _check_labels(f"{name}, split {split}", rows, label, len(label_names))
@@ -91,7 +93,7 @@ def load_data(source: Source, *, seed: int = 0) -> Data:
             .add_column("where", [f"row {row} of split {split} of {name}" for row in range(len(rows))])
         )
     train, validation, test = _three(name, splits, seed)
-    return Data(Path(name).name, train, validation, test, label_names, _image_shape(train))
+    return Data(Path(name).resolve().name, train, validation, test, label_names, _image_shape(train))
 
 
 def subset(rows: Dataset, n: int) -> Dataset:
@@ -158,21 +160,20 @@ def _label_names(name: str, splits: dict[str, Dataset], label: str) -> list[str]
     kind = getattr(feature, "dtype", "")
     if not kind.startswith(("int", "uint")):
         raise ValueError(f"column '{label}' of {name} must hold class numbers, got {feature}")
-    return [str(number) for number in range(max(max(rows[label], default=-1) for rows in splits.values()) + 1)]
+    numbers = (number for rows in splits.values() for number in rows[label] if number is not None)
+    return [str(number) for number in range(max(numbers, default=-1) + 1)]
 
 
 def _check_labels(where: str, rows: Dataset, label: str, num_classes: int) -> None:
-    labels = _labels(rows, label)
+    if None in rows[label]:
+        raise ValueError(f"{where} has rows without a label; drop them or name another --label-column")
+    labels = np.asarray(rows[label][:], dtype=np.int64)
     wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if len(wrong):
         raise ValueError(
             f"labels must be in [0, {num_classes}), got {labels[wrong[0]]} at row {wrong[0]} of {where}; "
             "drop such rows or name another --label-column"
         )
-
-
-def _labels(rows: Dataset, label: str = "label") -> np.ndarray:
-    return np.asarray(rows.with_format("numpy")[label][:], dtype=np.int64).reshape(-1)
 
 
 def _three(name: str, splits: dict[str, Dataset], seed: int) -> tuple[Dataset, Dataset, Dataset]:
@@ -204,4 +205,4 @@ def _hold_out(name: str, rows: Dataset, share: float, seed: int) -> tuple[Datase
 
 def _image_shape(rows: Dataset) -> tuple[int, int, int]:
     image = read_image(rows[0]["image"], rows[0]["where"])
-    return (1 if image.mode in ("1", "L", "I;16") else 3, image.height, image.width)
+    return (1 if image.mode in ("1", "L") else 3, image.height, image.width)

@@ -8,7 +8,7 @@ from PIL import Image as PILImage
 from PIL import UnidentifiedImageError
 
 
-def read_image(cell: dict, where: str) -> PILImage.Image:
+def read_image(cell: dict | None, where: str) -> PILImage.Image:
     """Decodes the cell of an undecoded Image column.
 
     Args:
@@ -18,10 +18,12 @@ def read_image(cell: dict, where: str) -> PILImage.Image:
     Raises:
         ValueError: when the image can't be decoded.
     """
+    if cell is None:
+        raise ValueError(f"there is no image at {where}; drop the row")
     try:
         image = PILImage.open(BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"])
         image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, PILImage.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         file = f" ({cell['path']})" if cell["path"] else ""
         raise ValueError(f"the image at {where}{file} can't be decoded; replace it or drop the row") from error
     if image.mode.startswith("I;16"):

@@ -68,7 +68,7 @@ def training_loader(
     if _fits(rows, input_size):
         images, labels = _read_all(rows, input_size, device)
         return _InMemory(all_crops(images), labels, batch_size, augmentation, seed, shard)
-    return Streamed(rows, input_size, Shuffled(len(rows), batch_size, seed, shard), augmentation, device)
+    return Streamed(rows, input_size, Shuffled(len(rows), batch_size, seed, shard), augmentation, device, shard)
 
 
 def evaluation_loader(
@@ -78,11 +78,12 @@ def evaluation_loader(
 
     The share of process r of w is rows r, r + w, r + 2 w and so on; `batch_size` is that of this process.
     """
-    share = rows.select(range(shard.rank, len(rows), shard.world)) if shard.world > 1 else rows
-    if _fits(share, input_size):
-        images, labels = _read_all(share, input_size, device)
-        return _InOrder(images, labels, batch_size)
-    return Streamed(share, input_size, Ordered(len(share), batch_size), "none", device)
+    if _fits(rows, input_size):
+        # Every process reads all of it, so that all meet the same bad image instead of waiting for the one that does.
+        images, labels = _read_all(rows, input_size, device)
+        return _InOrder(images[shard.rank :: shard.world], labels[shard.rank :: shard.world], batch_size)
+    share = rows.select(range(shard.rank, len(rows), shard.world))
+    return Streamed(share, input_size, Ordered(len(share), batch_size), "none", device, shard)
 
 
 def _fits(rows: Dataset, input_size: tuple[int, int, int]) -> bool:

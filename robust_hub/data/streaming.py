@@ -95,14 +95,16 @@ class Streamed:
         sampler: Shuffled | Ordered,
         augmentation: Augmentation,
         device: torch.device,
+        shard: Shard,
     ):
         self.sampler, self.device = sampler, device
         self.batches = DataLoader(
             _Transformed(rows, input_size, augmentation),
             batch_sampler=sampler,
-            num_workers=min(8, os.cpu_count() or 1),
+            num_workers=min(8, max(1, len(os.sched_getaffinity(0)) // shard.world)),
             pin_memory=device.type == "cuda",
-            persistent_workers=True,
+            # Without one of its own it would draw from the global generator, once, and a resumed run would differ.
+            generator=torch.Generator(),
         )
 
     def set_epoch(self, epoch: int) -> None:
@@ -113,8 +115,12 @@ class Streamed:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, labels in self.batches:
-            yield images.to(self.device, non_blocking=True).float().div_(255), labels.to(self.device)
+        try:
+            for images, labels in self.batches:
+                yield images.to(self.device, non_blocking=True).float().div_(255), labels.to(self.device)
+        except ValueError as error:
+            # A worker's error comes with its whole traceback as the message; the last line is ours.
+            raise ValueError(str(error).strip().splitlines()[-1].removeprefix("ValueError: ")) from None
 
 
 class _Transformed:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 
 from robust_hub.attacks import Attack, eval_mode
 from robust_hub.data import Loader
+from robust_hub.types import Images, Labels
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def evaluate(
     """
     start = time.perf_counter()
     clean, robust = [], []
-    with eval_mode(classifier):
+    with eval_mode(classifier), _float32():
         for images, labels in tqdm(loader, desc=label, leave=False, disable=not label):
             right = _right(classifier, images, labels)
             withstood = right.clone()
@@ -100,33 +102,37 @@ def evaluate(
 def accuracy_curve(
     accelerator: Accelerator,
     classifier: nn.Module,
-    loader: Loader,
+    images: Images,
+    labels: Labels,
     attack: Callable[[float], Attack],
     eps: Sequence[float],
-    *,
-    label: str = "",
 ) -> list[float]:
     """Measures robust accuracy at growing eps; an image that fell at a smaller eps has fallen at a larger one.
 
     Args:
         accelerator: of the run.
-        classifier: the unwrapped classifier.
-        loader: this process's share of a split.
+        classifier: the unwrapped classifier, returned to the mode it was in.
+        images: this process's share.
+        labels: of these images.
         attack: makes the attack for one eps.
         eps: radii in pixel units, growing.
-        label: named on the progress bar.
     """
-    masks: list[list[np.ndarray]] = [[] for _ in eps]
-    with eval_mode(classifier):
-        for images, labels in tqdm(loader, desc=label, leave=False, disable=not label):
-            standing = _right(classifier, images, labels)
-            for radius, mask in zip(eps, masks, strict=True):
-                if radius > 0 and standing.any():
-                    adversarial = attack(radius)(classifier, images[standing], labels[standing])
-                    standing = standing.clone()
-                    standing[standing.clone()] = _right(classifier, adversarial, labels[standing])
-                mask.append(standing.cpu().numpy())
-    return [float(_gather(accelerator, mask).mean()) for mask in masks]
+    masks = []
+    with eval_mode(classifier), _float32():
+        standing = _right(classifier, images, labels)
+        for radius in eps:
+            if radius > 0 and standing.any():
+                adversarial = attack(radius)(classifier, images[standing], labels[standing])
+                withstood = _right(classifier, adversarial, labels[standing])
+                standing = standing.clone()
+                standing[standing.clone()] = withstood
+            masks.append(standing.cpu().numpy())
+    return [float(_gather(accelerator, [mask]).mean()) for mask in masks]
+
+
+def _float32() -> AbstractContextManager:
+    """Keeps cuDNN from TensorFloat-32, its default for convolutions."""
+    return torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False)
 
 
 @torch.no_grad()

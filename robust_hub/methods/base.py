@@ -21,9 +21,14 @@ class Objective(nn.Module, ABC):
 
     The objective, not the student, is what Accelerate prepares: Accelerate patches the forward of what it prepares, and
     any other path to the student would train on unsynchronised gradients without an error.
+
+    Attributes:
+        student: the classifier to train.
+        step: optimizer steps taken so far; the training loop sets it before each forward.
     """
 
     student: PixelClassifier
+    step: int = 0
 
     def passes(self) -> dict[str, Passes]:
         """The counters of the networks it holds, by name."""

@@ -48,7 +48,8 @@ class IGAM(Objective):
 
     Source: Chan et al., CVPR 2020, arXiv 1912.05699, Algorithm 1; `random_logits` and the logit term are Jacobian
         matching, Srinivas and Fleuret, ICML 2018, arXiv 1803.00443.
-    Deviations: there is no discriminator; gradients of the loss are compared, as in the paper, where the authors' code
+    Deviations: there is no discriminator, no adaptation of the teacher's head to other classes, and no map for a
+        teacher of another input size; gradients of the loss are compared, as in the paper, where the authors' code
         takes those of the true class's probability; the distance is averaged over images and pixels are in [0, 1], so
         the authors' gamma of 10 at batch size 32 on 0 to 255 is a weight of 4.9e-3; the teacher is in eval mode. The
         objective is computed in float32 whatever the run's precision, and attention in its unfused form, which alone
@@ -72,7 +73,6 @@ class IGAM(Objective):
         self.student, self.teacher = student, teacher
         self.weight, self.gradient_of, self.logit_weight = weight, gradient_of, logit_weight
         self.noise, self.start, self.ramp = noise, start, ramp
-        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     def forward(self, images: Images, labels: Labels) -> Losses:
         """Computes the loss of a batch."""
@@ -96,9 +96,8 @@ class IGAM(Objective):
         return Losses(total, {name: term.detach() for name, term in terms.items()})
 
     def _scale(self) -> float:
-        """Counts a training step, and gives the share of the weights that is in force at it."""
-        step = self.steps.item() - self.start
-        self.steps += self.training
+        """The share of the weights that is in force at this step."""
+        step = self.step - self.start
         if step < 0:
             return 0.0
         return min(1.0, (step + 1) / self.ramp) if self.ramp else 1.0

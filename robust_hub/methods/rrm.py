@@ -52,7 +52,8 @@ class RRM(Objective):
         with torch.no_grad():
             _, target = self.teacher.forward_with_features(images)
         logits, features = self.student.forward_with_features(images)
-        feature_term = cosine_distance(self.projection(features), target).mean()
+        # The projection falls back to the precision of autocast; the distance is computed in that of the target.
+        feature_term = cosine_distance(self.projection(features).to(target.dtype), target).mean()
         label_term = cross_entropy(logits, labels).mean()
         terms = {"feature_distance": feature_term.detach(), "cross_entropy": label_term.detach()}
         return Losses(feature_term + self.cross_entropy_weight * label_term, terms)

@@ -114,7 +114,7 @@ def test_a_streamed_corrupt_image_is_named_by_its_row(rows):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_streamed_augmentation_keeps_the_shape_and_the_unit_interval(rows, channels):
-    loader = Streamed(rows, (channels, 12, 12), Shuffled(9, 9, 0, Shard()), "crop-flip", CPU)
+    loader = Streamed(rows, (channels, 12, 12), Shuffled(9, 9, 0, Shard()), "crop-flip", CPU, Shard())
     dataset = loader.batches.dataset  # in this process, to spare the workers
     for index in range(9):
         image, label = dataset[(index, 7)]
@@ -122,13 +122,13 @@ def test_streamed_augmentation_keeps_the_shape_and_the_unit_interval(rows, chann
 
 
 def test_an_image_of_one_seed_is_augmented_alike_and_of_another_differently(rows):
-    dataset = Streamed(rows, SIZE, Shuffled(9, 9, 0, Shard()), "crop-flip", CPU).batches.dataset
+    dataset = Streamed(rows, SIZE, Shuffled(9, 9, 0, Shard()), "crop-flip", CPU, Shard()).batches.dataset
     assert torch.equal(dataset[(0, 7)][0], dataset[(0, 7)][0])
     assert not torch.equal(dataset[(0, 7)][0], dataset[(0, 8)][0])
 
 
 def test_augmentation_leaves_the_global_generators_as_they_were(rows):
-    dataset = Streamed(rows, SIZE, Shuffled(9, 9, 0, Shard()), "crop-flip", CPU).batches.dataset
+    dataset = Streamed(rows, SIZE, Shuffled(9, 9, 0, Shard()), "crop-flip", CPU, Shard()).batches.dataset
     before = random.getstate(), torch.random.get_rng_state()
     dataset[(0, 7)]
     assert random.getstate() == before[0]
