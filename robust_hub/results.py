@@ -97,6 +97,8 @@ def table(results: list[Result], data: str, threat: Threat) -> str:
 def _passes(result: Result, kind: str) -> str:
     if not result.passes:
         return "-"
+    if len(result.passes) == 1:
+        return f"{next(iter(result.passes.values()))[kind]:,}"
     return " + ".join(f"{counts[kind]:,} {network}" for network, counts in result.passes.items() if counts[kind])
 
 
