@@ -3,9 +3,11 @@
     accelerate launch recipes/adversarial_training.py pgd --student small_cnn_grey --data digits --threat linf:0.1 \
         --augmentation none --output runs/teacher
 
-Sub-commands: `pgd` (Madry et al.), `n-fgsm` (de Jorge et al., one step, a third of the time), `trades` (Zhang et al.).
+Sub-commands: `pgd` (Madry et al.), `n-fgsm` (de Jorge et al., a single step), `trades` (Zhang et al.).
 Processes, devices, precision and gradient accumulation belong to `accelerate launch`. Writes OUTPUT/student.
-Expected: the README's tables, which runs of this file wrote.
+Expected (seed 0, PGD-50, AMD EPYC): `trades` on digits, 40 epochs of AdamW without augmentation, 98.6 clean / 90.8
+robust at linf 0.1, n = 359, 120 s on one core; `n-fgsm` on CIFAR-10, a resnet18_cifar of 1.2 M parameters, 20 epochs in
+bf16, 69.5 / 39.9 at linf 8/255, n = 1,000, 42 minutes on one to two busy cores.
 """
 
 from collections.abc import Callable
@@ -55,7 +57,9 @@ def pgd(config: Config, *, steps: int = 7) -> None:
         steps: gradients of the attack; its step is 2.5 eps / steps.
     """
     train(
-        config, f"PGD({steps})", lambda student, threat: AdversarialTraining(student, PGD.standard(threat, steps=steps))
+        config,
+        f"PGD({steps=})",
+        lambda student, threat: AdversarialTraining(student, PGD.standard(threat, steps=steps)),
     )
 
 
@@ -66,7 +70,7 @@ def n_fgsm(config: Config, *, noise: float = 2.0) -> None:
         config: what every method needs.
         noise: its radius as a multiple of eps.
     """
-    train(config, f"NFGSM({noise})", lambda student, threat: AdversarialTraining(student, NFGSM(threat, noise)))
+    train(config, f"NFGSM({noise=})", lambda student, threat: AdversarialTraining(student, NFGSM(threat, noise)))
 
 
 def trades(config: Config, *, weight: float = 6.0, steps: int = 10) -> None:
@@ -81,7 +85,7 @@ def trades(config: Config, *, weight: float = 6.0, steps: int = 10) -> None:
     def objective(student: PixelClassifier, threat: Threat) -> Objective:
         return TRADES(student, threat=threat, weight=weight, steps=steps, step_size=2.5 * threat.eps / steps)
 
-    train(config, f"TRADES({weight}, {steps})", objective)
+    train(config, f"TRADES({weight=}, {steps=})", objective)
 
 
 def train(config: Config, method: str, objective_for: Callable[[PixelClassifier, Threat], Objective]) -> None:

@@ -115,7 +115,7 @@ def _open(name: str) -> dict[str, Dataset]:
     try:
         loaded = load_dataset(str(folder) if folder.is_dir() else name)
     except Exception as error:  # datasets raises many types here; the user needs the one sentence
-        near = _near(name, [*BUILTIN, *(path.name for path in Path().glob("*/"))])
+        near = _near(name, [*BUILTIN, *(path.name for path in Path().glob("[!.]*/"))])
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(
             f"'{name}' is neither digits, synthetic nor a folder that can be read, and the Hub did not give it{near} "

@@ -152,6 +152,17 @@ def test_a_run_killed_while_it_claimed_its_folder_can_begin_again(tmp_path, teac
     transfer.plain(config(teacher, tmp_path / "run"))
 
 
+def test_a_finished_run_that_is_resumed_writes_the_same_student_again(tmp_path, teacher):
+    chosen = config(teacher, tmp_path / "run")
+    transfer.rrm(chosen)
+    weights = (tmp_path / "run" / "student" / "model.safetensors").read_bytes()
+    told = json.loads((tmp_path / "run" / "student" / "evaluation.json").read_text())
+    transfer.rrm(Config(**{**vars(chosen), "run": Run(tmp_path / "run", resume=True)}))
+    assert (tmp_path / "run" / "student" / "model.safetensors").read_bytes() == weights
+    again = json.loads((tmp_path / "run" / "student" / "evaluation.json").read_text())
+    assert (again["seconds"], again["passes"]) == (told["seconds"], told["passes"])
+
+
 def test_features_of_different_width_need_a_projection(tmp_path, teacher):
     wider = config(teacher, tmp_path / "run", student_args={**VIT, "embed_dim": 24})
     with pytest.raises(ValueError, match=r"differ in width \(24 and 16\).*--projection"):
