@@ -6,7 +6,7 @@
 Sub-commands: `igam` and `rrm` (the methods), `plain` (the baseline that an attack brings to zero), and `digits`, the
 demonstration, which is meant when there is no argument at all. Processes, devices, precision and gradient accumulation
 belong to `accelerate launch`. Writes OUTPUT/student; OUTPUT/checkpoints is there to resume from.
-Expected of `digits` (n = 359, PGD-50, 108 s in all on 2 cores of an AMD EPYC): plain 96.4 clean / 0.0 robust at linf 0.1
+Expected of `digits` (n = 359, PGD-50, 108 s on 2 cores of an AMD EPYC): plain 96.4 clean / 0.0 robust at linf 0.1
 (seed 0), IGAM 98.2 ± 0.4 / 82.2 ± 1.0 (seeds 0 to 2). For CIFAR-10 see the README.
 """
 
