@@ -103,7 +103,19 @@ def train_epoch(
     loader: Loader,
     progress: Progress,
 ) -> dict[str, float]:
-    """Takes one pass over the loader and returns the mean of each term of the loss.
+    """Takes one pass over the training images.
+
+    Args:
+        accelerator: accumulates, synchronises and scales gradients.
+        objective: as prepared by the accelerator.
+        optimizer: likewise.
+        scheduler: not prepared; stepped once an optimizer step.
+        averaged: follows the student's weights, once an optimizer step.
+        loader: this process's batches of the epoch.
+        progress: its step is counted on.
+
+    Returns:
+        The mean of the loss and of each of its terms on this process, by name.
 
     Raises:
         FloatingPointError: when the loss stops being a finite number.
@@ -155,6 +167,9 @@ def fit(
         validate: measures the averaged student on validation images, some 30 times a run.
         checkpoints: the folder they are kept in.
         resume: whether to go on from the newest one.
+
+    Returns:
+        The classifier to publish, and what the run has cost.
 
     Raises:
         FloatingPointError: when the loss stops being a finite number; the last checkpoint is kept.
