@@ -42,13 +42,13 @@ def plot_input_gradients(path: Path, images: Images, gradients: dict[str, Images
     figure = Figure(figsize=(1.1 * len(images) + 1, 1.15 * (len(gradients) + 1)), layout="constrained")
     rows = figure.subplots(len(gradients) + 1, len(images), squeeze=False)
     for axes, image in zip(rows[0], images, strict=True):
-        axes.imshow(image.permute(1, 2, 0).squeeze(-1).cpu(), cmap="gray", vmin=0, vmax=1)
+        axes.imshow(image.permute(1, 2, 0).squeeze(-1).cpu().numpy(), cmap="gray", vmin=0, vmax=1)
     for row, gradient in zip(rows[1:], gradients.values(), strict=True):
         for axes, one in zip(row, gradient, strict=True):
             shown = one.mean(0).cpu()
             # Gradients are heavy-tailed: the colour scale ends where all but one pixel in a hundred do.
             limit = torch.quantile(shown.abs(), 0.99).clamp_min(1e-12)
-            axes.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit)
+            axes.imshow(shown.numpy(), cmap="RdBu_r", vmin=-limit.item(), vmax=limit.item())
     for row, name in zip(rows, ["image", *gradients], strict=True):
         row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
         for axes in row:
