@@ -185,4 +185,5 @@ def save_result(
     )
     if accelerator.is_main_process:
         save(folder, result.classifier, facts, label_names=task.data.label_names, pictures=list(pictures))
+    accelerator.print(f"\nwritten: timm.create_model('local-dir:{folder}', pretrained=True)")
     accelerator.wait_for_everyone()
