@@ -25,7 +25,7 @@ from robust_hub.results import save_result, table, trained
 from robust_hub.runs import Run, check_folder, claim_folder, identity_of, make_accelerator
 from robust_hub.tasks import open_task
 from robust_hub.threats import Threat, parse_threat
-from robust_hub.training import Training, fit
+from robust_hub.training import Training
 
 
 @dataclass(frozen=True)
@@ -104,15 +104,7 @@ def train(config: Config, method: str, objective_for: Callable[[PixelClassifier,
     claim_folder(accelerator, config.run, identity)
     set_seed(config.training.seed, device_specific=True)
 
-    best, progress = fit(
-        accelerator,
-        objective,
-        task.train,
-        config.training,
-        validate=task.validate,
-        checkpoints=config.run.checkpoints,
-        resume=config.run.resume,
-    )
+    best, progress = task.fit(accelerator, objective, config.training, config.run)
     result = trained(accelerator, method, best, task.evaluate(accelerator, best, method), progress)
     accelerator.print(table([result], data.name, threat))
     save_result(accelerator, config.run.output / "student", result, task, method=method, seed=config.training.seed)

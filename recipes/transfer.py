@@ -31,7 +31,7 @@ from robust_hub.results import Result, draw_pictures, published, save_result, ta
 from robust_hub.runs import Run, check_folder, claim_folder, identity_of, make_accelerator
 from robust_hub.tasks import Task, open_task
 from robust_hub.threats import parse_threat
-from robust_hub.training import Training, fit
+from robust_hub.training import Training
 
 DIGITS_TEACHER = "small_cnn_grey.trades_linf0.1_digits"
 MODEL_CARDS = Path(__file__).resolve().parents[1] / "model_cards"
@@ -138,11 +138,13 @@ def digits(output: Path = Path("runs/digits"), *, resume: bool = False) -> None:
 
 
 class Lesson(NamedTuple):
-    """What is at hand once a student has learnt."""
+    """What is at hand once a student has learnt; the teacher's facts and hash are those of before the training."""
 
     accelerator: Accelerator
     task: Task
     teacher: PixelClassifier
+    teacher_facts: dict
+    teacher_sha256: str
     student: Result
 
 
@@ -150,7 +152,8 @@ def learn(config: Config, method: str, objective_for: ObjectiveFor) -> Lesson:
     """Trains a student and tests it."""
     threat = parse_threat(config.threat)
     accelerator = make_accelerator(config.run)
-    identity = identity_of(accelerator, method, config, teacher=fingerprint(config.teacher))
+    teacher_facts, teacher_sha256 = read_facts(config.teacher), fingerprint(config.teacher)
+    identity = identity_of(accelerator, method, config, teacher=teacher_sha256)
     check_folder(config.run, identity)
     data = load_data(config.source)
     teacher = Teacher(load(config.teacher))
@@ -165,25 +168,18 @@ def learn(config: Config, method: str, objective_for: ObjectiveFor) -> Lesson:
     claim_folder(accelerator, config.run, identity)
     set_seed(config.training.seed, device_specific=True)
 
-    best, progress = fit(
-        accelerator,
-        objective,
-        task.train,
-        config.training,
-        validate=task.validate,
-        checkpoints=config.run.checkpoints,
-        resume=config.run.resume,
-    )
+    best, progress = task.fit(accelerator, objective, config.training, config.run)
     evaluation = task.evaluate(accelerator, best, method)
     teacher = teacher.to(accelerator.device).classifier
-    return Lesson(accelerator, task, teacher, trained(accelerator, method, best, evaluation, progress))
+    learnt = trained(accelerator, method, best, evaluation, progress)
+    return Lesson(accelerator, task, teacher, teacher_facts, teacher_sha256, learnt)
 
 
 def transfer(config: Config, method: str, objective_for: ObjectiveFor, compare_with: Sequence[Result] = ()) -> Result:
     """Runs one method from the data to the student's folder, and prints the teacher, others, and the student."""
-    accelerator, task, teacher, student = learn(config, method, objective_for)
+    accelerator, task, teacher, teacher_facts, teacher_sha256, student = learn(config, method, objective_for)
     evaluation = task.evaluate(accelerator, teacher, "teacher")
-    results = [published("teacher", teacher, evaluation, read_facts(config.teacher)), *compare_with, student]
+    results = [published("teacher", teacher, evaluation, teacher_facts), *compare_with, student]
     accelerator.print(table(results, task.data.name, task.threat))
     save_result(
         accelerator,
@@ -192,7 +188,7 @@ def transfer(config: Config, method: str, objective_for: ObjectiveFor, compare_w
         task,
         method=method,
         seed=config.training.seed,
-        teacher=f"{config.teacher} (sha256 {fingerprint(config.teacher)[:12]})",
+        teacher=f"{config.teacher} (sha256 {teacher_sha256[:12]})",
         pictures=draw_pictures(accelerator, results, task, config.run.output / "pictures"),
     )
     accelerator.end_training()

@@ -4,7 +4,6 @@ import hashlib
 import json
 import shutil
 from copy import deepcopy
-from difflib import get_close_matches
 from pathlib import Path
 
 import timm
@@ -17,6 +16,7 @@ from timm.models import save_for_hf
 from robust_hub.architectures import create_classifier
 from robust_hub.cards import Facts, write_card
 from robust_hub.classifiers import PixelClassifier
+from robust_hub.messages import close_names, first_line
 
 SOURCES = ("hf-hub:", "local-dir:")
 
@@ -36,8 +36,9 @@ def load(name: str, *, num_classes: int | None = None) -> PixelClassifier:
     try:
         model = timm.create_model(name, pretrained=True, **fresh_head)
     except (RuntimeError, KeyError, TypeError, OSError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{name} can't be loaded ({reason}); check its config.json and model.safetensors") from error
+        raise ValueError(
+            f"{name} can't be loaded ({first_line(error)}); check its config.json and model.safetensors"
+        ) from error
     return PixelClassifier(model, config.get("model_args", {}))
 
 
@@ -147,15 +148,13 @@ def _file(name: str, filename: str) -> Path:
         file = Path(place).expanduser() / filename
         if not file.is_file():
             folders = [str(path.parent) for path in file.parents[1].glob("*/config.json")]
-            near = get_close_matches(str(file.parent), folders, n=3)
-            raise ValueError(
-                f"there is no model folder at {place} (no {filename} in it); "
-                + (f"close names are {', '.join(near)}" if near else "check the path")
-            )
+            near = close_names(str(file.parent), folders) or "; check the path"
+            raise ValueError(f"there is no model folder at {place} (no {filename} in it){near}")
         return file
     repo, _, revision = place.partition("@")
     try:
         return Path(hf_hub_download(repo, filename, revision=revision or None))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"the Hub did not give {place} ({reason}); check the name and the network") from error
+        raise ValueError(
+            f"the Hub did not give {place} ({first_line(error)}); check the name and the network"
+        ) from error

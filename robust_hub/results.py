@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object, tqdm
 from tabulate import tabulate
 
-from robust_hub.attacks import PGD
+from robust_hub.attacks import PGD, eval_mode
 from robust_hub.attacks.base import loss_and_gradient
 from robust_hub.cards import Facts
 from robust_hub.classifiers import PixelClassifier
@@ -135,7 +135,8 @@ def draw_pictures(accelerator: Accelerator, results: list[Result], task: Task, f
 
 
 def _input_gradient(classifier: PixelClassifier, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    _, gradient = loss_and_gradient(lambda pixels: cross_entropy(classifier.eval()(pixels), labels), images)
+    with eval_mode(classifier):
+        _, gradient = loss_and_gradient(lambda pixels: cross_entropy(classifier(pixels), labels), images)
     return gradient
 
 

@@ -8,8 +8,10 @@ from robust_hub.attacks import PGD
 from robust_hub.classifiers import PixelClassifier
 from robust_hub.data import Data, Loader, Shard, Source, evaluation_loader, subset, training_loader
 from robust_hub.evaluation import Evaluation, Scores, evaluate
+from robust_hub.methods import Objective
+from robust_hub.runs import Run
 from robust_hub.threats import Threat
-from robust_hub.training import Training
+from robust_hub.training import Progress, Training, fit
 
 EVALUATION_BATCH = 256
 VALIDATION_IMAGES = 512
@@ -32,6 +34,20 @@ class Task:
     train: Loader
     validation: Loader
     test: Loader
+
+    def fit(
+        self, accelerator: Accelerator, objective: Objective, training: Training, run: Run
+    ) -> tuple[PixelClassifier, Progress]:
+        """Trains the objective's student in a run's folder; see `training.fit`."""
+        return fit(
+            accelerator,
+            objective,
+            self.train,
+            training,
+            validate=self.validate,
+            checkpoints=run.checkpoints,
+            resume=run.resume,
+        )
 
     def validate(self, accelerator: Accelerator, classifier: PixelClassifier) -> Scores:
         """Measures clean accuracy and that under PGD-10 on validation images."""

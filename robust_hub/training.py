@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 
 import torch
@@ -19,6 +18,7 @@ from robust_hub.checkpoints import load_checkpoint, save_checkpoint
 from robust_hub.classifiers import Passes, PixelClassifier
 from robust_hub.data import Loader
 from robust_hub.evaluation import Scores
+from robust_hub.messages import close_names
 from robust_hub.methods import Objective
 
 GRADIENT_NORM = 1.0
@@ -55,8 +55,10 @@ class Training:
             )
 
         if self.optimizer not in list_optimizers():
-            near = get_close_matches(self.optimizer, list_optimizers(), n=3, cutoff=0.5)
-            raise ValueError(f"timm knows no optimizer '{self.optimizer}'; close names are {', '.join(near) or 'none'}")
+            near = (
+                close_names(self.optimizer, list_optimizers()) or "; timm.optim.list_optimizers() lists what it knows"
+            )
+            raise ValueError(f"timm knows no optimizer '{self.optimizer}'{near}")
 
     def is_milestone(self, epoch: int) -> bool:
         """Tells whether a run is validated and saved after that many epochs: some 30 times, and at its end."""

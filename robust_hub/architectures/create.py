@@ -1,12 +1,11 @@
 """Creates an untrained classifier of any architecture timm knows, shaped for the images and classes at hand."""
 
-from difflib import get_close_matches
-
 import timm
 import torch
 from timm.models import get_pretrained_cfg
 
 from robust_hub.classifiers import PixelClassifier
+from robust_hub.messages import close_names, first_line
 
 
 def create_classifier(
@@ -27,11 +26,8 @@ def create_classifier(
         ValueError: when timm does not know the architecture or an argument, or it can't take images of that size.
     """
     if not timm.is_model(architecture):
-        near = get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.5)
-        raise ValueError(
-            f"timm knows no architecture '{architecture}'"
-            + (f"; close names are {', '.join(near)}" if near else "; timm.list_models() lists what it knows")
-        )
+        near = close_names(architecture, timm.list_models()) or "; timm.list_models() lists what it knows"
+        raise ValueError(f"timm knows no architecture '{architecture}'{near}")
     cfg = get_pretrained_cfg(architecture)
     channels = model_args.get("in_chans", image_shape[0])
     if "img_size" in model_args:
@@ -60,9 +56,8 @@ def create_classifier(
         with torch.no_grad():
             logits = model.eval()(torch.zeros(2, *overlay["input_size"]))
     except Exception as error:  # whatever a foreign architecture raises, the user needs the one sentence
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(
-            f"{architecture} can't be built for {shape} images with {model_args} ({reason}); "
+            f"{architecture} can't be built for {shape} images with {model_args} ({first_line(error)}); "
             'give it other arguments with --student-args, for example \'{"img_size": 32, "patch_size": 4}\' for a ViT'
         ) from error
     if logits.shape != (2, num_classes):

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pyarrow.parquet
-from datasets import ClassLabel, Dataset, DatasetDict, Image, load_dataset
+from datasets import ClassLabel, Dataset, Image, load_dataset
 
 from robust_hub.data.builtin import BUILTIN
 from robust_hub.data.images import read_image
+from robust_hub.messages import close_names, first_line
 
 Augmentation = Literal["crop-flip", "crop", "none"]
 
@@ -111,22 +111,16 @@ def _open(name: str) -> dict[str, Dataset]:
         _check_parquet(folder)
     elif name.startswith((".", "/", "~")):
         siblings = [path.name for path in folder.parent.glob("*")] if folder.parent.is_dir() else []
-        raise ValueError(f"there is no folder {folder}{_near(folder.name, siblings)}")
+        raise ValueError(f"there is no folder {folder}{close_names(folder.name, siblings)}")
     try:
         loaded = load_dataset(str(folder) if folder.is_dir() else name)
     except Exception as error:  # datasets raises many types here; the user needs the one sentence
-        near = _near(name, [*BUILTIN, *(path.name for path in Path().glob("[!.]*/"))])
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        near = close_names(name, [*BUILTIN, *(path.name for path in Path().glob("[!.]*/"))])
         raise ValueError(
             f"'{name}' is neither digits, synthetic nor a folder that can be read, and the Hub did not give it{near} "
-            f"({reason})"
+            f"({first_line(error)})"
         ) from error
-    return dict(loaded) if isinstance(loaded, DatasetDict | Mapping) else {"train": loaded}
-
-
-def _near(name: str, known: list[str]) -> str:
-    near = get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"; close names are {', '.join(near)}" if near else ""
+    return dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}
 
 
 def _check_parquet(folder: Path) -> None:
