@@ -1,8 +1,12 @@
 """Losses as pure functions with one value per example; whoever calls them takes the mean."""
 
+import torch
 import torch.nn.functional as F
 
 from robust_hub.types import Features, Images, Labels, Logits, PerExample
+
+# Keeps a ratio of logits finite where they are all the same.
+TINY = 1e-12
 
 
 def cross_entropy(logits: Logits, labels: Labels) -> PerExample:
@@ -27,3 +31,39 @@ def cosine_distance(features: Features, reference: Features) -> PerExample:
 def squared_distance(gradients: Images, reference: Images) -> PerExample:
     """Computes ||gradients - reference||_2^2, summed over channels and pixels, in the squared unit of its arguments."""
     return (gradients - reference).square().flatten(1).sum(1)
+
+
+def margin(logits: Logits, labels: Labels) -> PerExample:
+    """Computes by how much the best other logit exceeds that of the true label; above 0 the image is misclassified.
+
+    Source: Carlini and Wagner, S&P 2017, arXiv 1608.04644, the function f_6 with kappa = infinity.
+    """
+    return logits.scatter(1, labels[:, None], -torch.inf).amax(1) - _of(logits, labels)
+
+
+def targeted_margin(logits: Logits, labels: Labels, targets: Labels) -> PerExample:
+    """Computes by how much the logit of the target exceeds that of the true label."""
+    return _of(logits, targets) - _of(logits, labels)
+
+
+def difference_of_logits_ratio(logits: Logits, labels: Labels) -> PerExample:
+    """Divides the margin by the distance from the largest logit to the third; dimensionless, for 3 classes or more.
+
+    Source: Croce and Hein, ICML 2020, arXiv 2003.01690, equation 6.
+    """
+    largest = logits.topk(3, dim=1).values
+    return margin(logits, labels) / (largest[:, 0] - largest[:, 2] + TINY)
+
+
+def targeted_difference_of_logits_ratio(logits: Logits, labels: Labels, targets: Labels) -> PerExample:
+    """Divides the targeted margin by a scale of the four largest logits; dimensionless, for 4 classes or more.
+
+    Source: Croce and Hein, ICML 2020, arXiv 2003.01690, equation 7.
+    """
+    largest = logits.topk(4, dim=1).values
+    scale = largest[:, 0] - (largest[:, 2] + largest[:, 3]) / 2
+    return targeted_margin(logits, labels, targets) / (scale + TINY)
+
+
+def _of(logits: Logits, classes: Labels) -> PerExample:
+    return logits.gather(1, classes[:, None]).squeeze(1)

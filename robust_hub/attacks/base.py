@@ -1,14 +1,39 @@
-"""What every attack needs: its type, the mode it runs the classifier in, and the gradient it climbs."""
+"""What every attack needs: its type, the mode it runs the classifier in, the gradient it climbs, and its verdict."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from robust_hub.types import Images, Labels, PerExample
+from robust_hub.types import Images, Labels, Logits, Mask, PerExample
 
 Attack = Callable[[nn.Module, Images, Labels], Images]
+
+
+class Found(NamedTuple):
+    """What one run of an attack came to: its images, and which of them are misclassified."""
+
+    adversarial: Images
+    fooled: Mask
+
+
+class SearchClassifier(nn.Module):
+    """A classifier in low precision for attacks to search on, beside the one in float32 whose verdict counts.
+
+    Args:
+        search: the fast one, which gives logits and gradients.
+        exact: the same network in float32, asked about each image that the fast one calls misclassified.
+    """
+
+    def __init__(self, search: nn.Module, exact: nn.Module):
+        super().__init__()
+        self.search, self.exact = search, exact
+
+    def forward(self, images: Images) -> Logits:
+        """Classifies images in [0, 1] with the fast one."""
+        return self.search(images)
 
 
 @contextmanager
@@ -30,3 +55,44 @@ def loss_and_gradient(loss: Callable[[Images], PerExample], images: Images) -> t
         losses = loss(images)
         (gradient,) = torch.autograd.grad(losses.sum(), images)
     return losses.detach(), gradient
+
+
+def misclassified(classifier: nn.Module, images: Images, labels: Labels, logits: Logits) -> Mask:
+    """Tells which images are misclassified, given the logits that the classifier gave for them.
+
+    What a `SearchClassifier` calls misclassified counts only when its exact classifier says so too.
+    """
+    wrong = logits.detach().argmax(1) != labels
+    if isinstance(classifier, SearchClassifier) and wrong.any():
+        wrong = wrong.clone()
+        with torch.no_grad():
+            wrong[wrong.clone()] = classifier.exact(images[wrong]).argmax(1) != labels[wrong]
+    return wrong
+
+
+def in_turn(runs: Iterable[Callable[[torch.Tensor], Found]], images: Images) -> Images:
+    """Lets runs of an attack follow each other, each on the images that the ones before have not fooled.
+
+    Args:
+        runs: each is given the numbers of the images that still stand.
+        images: the clean images.
+
+    Returns:
+        What the run that fooled an image found, or the last run where none did.
+    """
+    adversarial = images.clone()
+    standing = torch.arange(len(images), device=images.device)
+    for run in runs:
+        if not len(standing):
+            break
+        found = run(standing)
+        adversarial[standing] = found.adversarial
+        standing = standing[~found.fooled]
+    return adversarial
+
+
+def likeliest_targets(classifier: nn.Module, images: Images, labels: Labels, count: int) -> torch.Tensor:
+    """Ranks the classes other than the label, the likeliest first; n rows of that many targets."""
+    with torch.no_grad():
+        logits = classifier(images)
+    return logits.scatter(1, labels[:, None], -torch.inf).topk(count, dim=1).indices
