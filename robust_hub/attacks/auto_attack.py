@@ -66,7 +66,6 @@ class AutoAttack:
 
     def __call__(self, classifier: nn.Module, images: Images, labels: Labels) -> Images:
         """Returns adversarial images; where none was found, what the last stage came to."""
-
         if not len(images):
             return images.clone()
         with eval_mode(classifier), torch.no_grad():
