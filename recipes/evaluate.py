@@ -1,21 +1,48 @@
-"""Measures clean and robust accuracy of any classifier on any data set.
+"""Measures clean and robust accuracy of any classifier on any data set, and whether the figures can be believed.
 
-    accelerate launch recipes/evaluate.py --model local-dir:FOLDER --data FOLDER --threat linf:8/255
+    accelerate launch recipes/evaluate.py --model local-dir:FOLDER --data FOLDER --threat linf:8/255 --output runs/eval
+    accelerate launch recipes/evaluate.py --verify runs/eval
 
-The attack is PGD, which gives an upper bound: a model that withstands it may fall to a stronger one.
+The attack is AutoAttack's standard ensemble; `--version quick` is its first two attacks, an upper bound that must not
+be called AutoAttack. Writes OUTPUT/evaluation.json, OUTPUT/evidence.safetensors and three pictures. A run that was
+killed goes on with `--resume`. With `--verify` it classifies the images of a finished evaluation again, and the
+perturbed ones that its evidence keeps: seconds, for anyone who doubts the figure.
 """
 
+import itertools
+import shlex
+import shutil
+import sys
 from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
 
+import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from torch import nn
 
-from robust_hub.attacks import PGD
+from robust_hub.attacks import PGD, AutoAttack
+from robust_hub.classifiers import PixelClassifier
 from robust_hub.command_line import command_line
-from robust_hub.data import Shard, Source, evaluation_loader, load_data, subset
-from robust_hub.evaluation import evaluate
+from robust_hub.data import Data, Loader, Shard, Source, evaluation_loader, load_data, split_sha256, subset
+from robust_hub.evaluation import (
+    Accuracy,
+    Evidence,
+    Journal,
+    SearchPrecision,
+    accuracy_curve,
+    check_honesty,
+    confirm,
+    evaluate_in_stages,
+    search_classifier,
+)
 from robust_hub.hub import check_label_names, load, read_facts
-from robust_hub.results import published, table
+from robust_hub.plots import plot_accuracy_curves, plot_classes, plot_survivors
+from robust_hub.reports import EVIDENCE, FILE, Report
+from robust_hub.results import CURVE_RADII, CURVE_STEPS, PACKAGES
+from robust_hub.runs import Run, check_folder, claim_folder, hardware, identity_of, make_accelerator
+from robust_hub.surrogates import train_surrogate
 from robust_hub.threats import parse_threat
 
 
@@ -24,44 +51,186 @@ class Config:
     """What is measured.
 
     Attributes:
-        model: hf-hub:ORG/NAME or local-dir:FOLDER.
+        model: hf-hub:ORG/NAME, local-dir:FOLDER, or the name of weights that timm knows.
         source: the images; the test split is used.
+        run: where the run writes.
         threat: linf:EPS or l2:EPS, in pixel units.
-        steps: gradients of PGD; its step is 2.5 eps / steps.
-        restarts: random starts of PGD.
-        batch_size: images at a time on each process.
+        version: standard is AutoAttack; quick is its first two attacks, which is not.
+        search_precision: of the network the attacks search on; every verdict is float32's.
+        surrogates: more classifiers whose adversarial images are tried on the model, besides its teacher where that
+            can be loaded, and a plain one trained in passing.
+        honesty_images: how many images the honesty checks use.
+        batch_size: images at a time on each process; halved where they do not fit into memory.
         seed: of the random starts.
     """
 
     model: str
     source: Source
+    run: Run
     threat: str = "linf:8/255"
-    steps: int = 50
-    restarts: int = 1
-    batch_size: int = 256
+    version: Literal["standard", "quick"] = "standard"
+    search_precision: SearchPrecision = "float32"
+    surrogates: tuple[str, ...] = ()
+    honesty_images: int = 200
+    batch_size: int = 128
     seed: int = 0
 
 
 def main(config: Config) -> None:
-    """Prints the table."""
+    """Evaluates a model and prints what came of it."""
     threat = parse_threat(config.threat)
-    attack = PGD.standard(threat, steps=config.steps, restarts=config.restarts)
-    accelerator = Accelerator()
+    attack = AutoAttack(threat, config.version)
+    accelerator = make_accelerator(config.run)
     classifier = load(config.model).to(accelerator.device).eval()
     data = load_data(config.source)
     check_label_names(classifier, data.label_names)
+    rows = subset(data.test, config.source.test_images)
+    model_sha256, data_sha256 = classifier.fingerprint(), split_sha256(rows)
+    identity = identity_of(accelerator, repr(attack), config, sha256={"model": model_sha256, "data": data_sha256})
+    check_folder(config.run, identity)
+    folder = config.run.output
+    if (folder / FILE).is_file():
+        accelerator.print(Report.read(folder).table())
+        return
+    shard = Shard(accelerator.process_index, accelerator.num_processes)
     loader = evaluation_loader(
-        subset(data.test, config.source.test_images),
-        classifier.input_size,
-        batch_size=config.batch_size,
-        device=accelerator.device,
-        shard=Shard(accelerator.process_index, accelerator.num_processes),
+        rows, classifier.input_size, batch_size=config.batch_size, device=accelerator.device, shard=shard
     )
-    set_seed(config.seed, device_specific=True)
-    evaluation = evaluate(accelerator, classifier, loader, attack, label=classifier.architecture)
-    result = published(classifier.architecture, classifier, evaluation, read_facts(config.model))
-    accelerator.print(table([result], data.name, threat))
+    claim_folder(accelerator, config.run, identity)
+
+    none = torch.zeros(0, *classifier.input_size, device=accelerator.device)
+    images, labels = _first(loader, -(-config.honesty_images // accelerator.num_processes), none)
+    search = search_classifier(classifier, config.search_precision, images[:8])
+    evaluation, costs, evidence = evaluate_in_stages(
+        accelerator,
+        classifier,
+        search,
+        loader,
+        attack,
+        seed=config.seed,
+        journal=Journal(config.run.checkpoints),
+        label=classifier.architecture,
+    )
+    mine = evaluation.survivors["apgd-t"][shard.rank :: shard.world][: len(images)]
+    checks = check_honesty(
+        accelerator,
+        classifier,
+        images,
+        labels,
+        threat,
+        torch.from_numpy(mine).to(images.device),
+        surrogates=_surrogates(accelerator, config, data, classifier),
+        seed=config.seed,
+    )
+    radii = [threat.eps * factor for factor in CURVE_RADII]
+    curve = accuracy_curve(
+        accelerator,
+        classifier,
+        images,
+        labels,
+        lambda eps: PGD.standard(type(threat)(eps), steps=CURVE_STEPS),
+        radii,
+    )
+    report = Report(
+        model=config.model,
+        architecture=classifier.architecture,
+        model_sha256=model_sha256,
+        source=config.source,
+        data_sha256=data_sha256,
+        label_names=data.label_names,
+        threat=str(threat),
+        attacks={name: repr(stage) for name, stage in attack.stages(classifier.num_classes).items()},
+        search_precision=config.search_precision,
+        evaluation=evaluation,
+        costs=costs,
+        checks=checks,
+        seed=config.seed,
+        command=shlex.join(["accelerate", "launch", "recipes/evaluate.py", *sys.argv[1:]]),
+        hardware=hardware(accelerator),
+        versions={package: version(package) for package in PACKAGES},
+    )
+    if accelerator.is_main_process:
+        evidence.save(folder / EVIDENCE)
+        plot_accuracy_curves(
+            folder / "accuracy_against_eps.png",
+            radii,
+            {classifier.architecture: curve},
+            norm=threat.name,
+            reported=threat.eps,
+        )
+        after = {"clean": evaluation.clean_accuracy, **{k: Accuracy.of(v) for k, v in evaluation.survivors.items()}}
+        plot_survivors(folder / "survivors.png", after, threat=str(threat))
+        plot_classes(folder / "classes.png", report.classes(), threat=str(threat))
+        # Last, as it says that all the rest is there.
+        report.write(folder)
+        shutil.rmtree(config.run.checkpoints)
+    accelerator.print(report.table())
+    accelerator.end_training()
+
+
+def verify(verify: Path) -> None:
+    """Confirms the evidence of a finished evaluation.
+
+    Args:
+        verify: the folder it was written to.
+
+    Raises:
+        ValueError: when weights, images or perturbations are not those of the evaluation.
+    """
+    report, evidence = Report.read(verify), Evidence.load(verify / EVIDENCE)
+    accelerator = Accelerator()
+    classifier = load(report.model).to(accelerator.device).eval()
+    if classifier.fingerprint() != report.model_sha256:
+        raise ValueError(f"the weights of {report.model} are not those that {verify} is about; evaluate them again")
+    rows = subset(load_data(report.source).test, report.source.test_images)
+    if split_sha256(rows) != report.data_sha256:
+        raise ValueError(f"the images of {report.source.data} are not those that {verify} is about")
+    loader = evaluation_loader(rows, classifier.input_size, batch_size=256, device=accelerator.device)
+    clean, confirmed = confirm(classifier, evidence.to(accelerator.device), loader, parse_threat(report.threat))
+    fallen = evidence.indices.numpy()
+    robust = clean.copy()
+    robust[fallen[confirmed]] = False
+    accelerator.print(
+        f"{report.model} on {report.source.data}, {report.threat}, {len(clean)} test images\n"
+        f"clean accuracy: {Accuracy.of(clean)} %\n"
+        f"confirmed: {confirmed.sum()} of {len(confirmed)} perturbations lie in the ball and fool the model\n"
+        f"robust accuracy is at most {Accuracy.of(robust)} %; claimed: {report.evaluation.robust_accuracy} %"
+    )
+    if confirmed.mean() < 0.99:
+        raise ValueError(f"{len(confirmed) - confirmed.sum()} perturbations do not do what {verify} says")
+
+
+def _first(loader: Loader, count: int, empty: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Takes the first images of a share; fewer, or none, where there are no more."""
+    images, labels = [empty], [torch.zeros(0, dtype=torch.int64, device=empty.device)]
+    for batch in loader:
+        if sum(map(len, labels)) >= count:
+            break
+        images.append(batch[0])
+        labels.append(batch[1])
+    return torch.cat(images)[:count], torch.cat(labels)[:count]
+
+
+def _surrogates(
+    accelerator: Accelerator, config: Config, data: Data, classifier: PixelClassifier
+) -> dict[str, nn.Module]:
+    """Loads the classifiers to transfer from, and trains the plain one, where they take images of the same size."""
+    teacher = read_facts(config.model).get("teacher", "").split(" ")[0]
+    surrogates = {"a plain network": train_surrogate(data, config.source, accelerator.device, seed=config.seed)}
+    for name in itertools.chain(filter(None, [teacher]), config.surrogates):
+        try:
+            surrogates[name] = load(name).to(accelerator.device).eval()
+        except ValueError as error:
+            if name in config.surrogates:
+                raise
+            accelerator.print(f"the teacher is left out of the honesty checks: {error}")
+    return {
+        name: surrogate
+        for name, surrogate in surrogates.items()
+        if surrogate.input_size == classifier.input_size and surrogate.num_classes == classifier.num_classes
+    }
 
 
 if __name__ == "__main__":
-    command_line({"evaluate": main})
+    asked_to_verify = any(argument.startswith("--verify") for argument in sys.argv[1:])
+    command_line({"verify": verify} if asked_to_verify else {"evaluate": main})

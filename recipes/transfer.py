@@ -153,7 +153,7 @@ def learn(config: Config, method: str, objective_for: ObjectiveFor) -> Lesson:
     threat = parse_threat(config.threat)
     accelerator = make_accelerator(config.run)
     teacher_facts, teacher_sha256 = read_facts(config.teacher), fingerprint(config.teacher)
-    identity = identity_of(accelerator, method, config, teacher=teacher_sha256)
+    identity = identity_of(accelerator, method, config, sha256={"teacher": teacher_sha256})
     check_folder(config.run, identity)
     data = load_data(config.source)
     teacher = Teacher(load(config.teacher))

@@ -1,5 +1,6 @@
 """Classifiers of images in [0, 1]. Mean and std live here and nowhere else, so eps has one unit everywhere."""
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -74,6 +75,14 @@ class PixelClassifier(nn.Module):
     @property
     def _classifier(self) -> nn.Module:
         return self.model.get_classifier()
+
+    def fingerprint(self) -> str:
+        """Computes the sha256 of all weights and of mean and std, by name, wherever they came from and live."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted({**self.state_dict(), "mean": self.mean, "std": self.std}.items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy())
+        return digest.hexdigest()
 
     def forward(self, images: Images) -> Logits:
         """Classifies images in [0, 1]."""

@@ -25,7 +25,7 @@ def load(name: str, *, num_classes: int | None = None) -> PixelClassifier:
     """Loads a checkpoint.
 
     Args:
-        name: hf-hub:ORG/NAME, with @REVISION if wanted, or local-dir:FOLDER.
+        name: hf-hub:ORG/NAME, with @REVISION if wanted, local-dir:FOLDER, or the name of weights that timm knows.
         num_classes: gives it a fresh classifier layer of that width where its own differs.
 
     Raises:
@@ -37,7 +37,7 @@ def load(name: str, *, num_classes: int | None = None) -> PixelClassifier:
         model = timm.create_model(name, pretrained=True, **fresh_head)
     except (RuntimeError, KeyError, TypeError, OSError, SafetensorError) as error:
         raise ValueError(
-            f"{name} can't be loaded ({first_line(error)}); check its config.json and model.safetensors"
+            f"{name} can't be loaded ({first_line(error)}); check its config.json and model.safetensors, or its name"
         ) from error
     return PixelClassifier(model, config.get("model_args", {}))
 
@@ -130,6 +130,8 @@ def _check_same_logits(folder: Path, model: torch.nn.Module, input_size: tuple[i
 
 
 def _config(name: str) -> dict:
+    if not name.startswith(SOURCES) and timm.is_model(name):
+        return {}
     file = _file(name, "config.json")
     try:
         return json.loads(file.read_text())

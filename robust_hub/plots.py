@@ -5,7 +5,10 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
+from robust_hub.evaluation import Accuracy
 from robust_hub.types import Images
+
+MOST_CLASSES = 50
 
 
 def plot_accuracy_curves(
@@ -55,3 +58,53 @@ def plot_input_gradients(path: Path, images: Images, gradients: dict[str, Images
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
     figure.savefig(path, dpi=150)
+
+
+def plot_survivors(path: Path, survivors: dict[str, Accuracy], *, threat: str) -> None:
+    """Draws what each attack left standing, as bars from clean accuracy down.
+
+    Args:
+        path: the file, a PNG.
+        survivors: accuracy as it is, under `clean`, and then after each attack and those before it.
+        threat: what it is called.
+    """
+    figure = Figure(figsize=(1.2 * len(survivors) + 1.5, 4), layout="constrained")
+    axes = figure.subplots()
+    accuracies = list(survivors.values())
+    colors = ["0.7", *["C0"] * (len(survivors) - 1)]
+    axes.bar(list(survivors), [100 * one.value for one in accuracies], yerr=_error_bars(accuracies), color=colors)
+    for place, accuracy in enumerate(accuracies):
+        axes.annotate(f"{100 * accuracy.value:.1f}", (place, 1.5), ha="center", color="white", fontweight="bold")
+    axes.set(ylabel=f"accuracy after the attack, {threat} (%)", ylim=(0, 100))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(f"n = {accuracies[0].n}, bars are 95 % intervals", fontsize=9, loc="left")
+    figure.savefig(path, dpi=150)
+
+
+def plot_classes(path: Path, classes: dict[str, tuple[Accuracy, Accuracy]], *, threat: str) -> None:
+    """Draws clean and robust accuracy of each class, the most robust at the top.
+
+    Args:
+        path: the file, a PNG.
+        classes: clean and robust accuracy by the name of the class; only the 50 least robust are drawn.
+        threat: what it is called.
+    """
+    shown = sorted(classes.items(), key=lambda named: named[1][1].value)[:MOST_CLASSES]
+    figure = Figure(figsize=(6, 0.3 * len(shown) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    names = [f"{name} (n = {clean.n})" for name, (clean, _) in shown]
+    axes.barh(names, [100 * clean.value for _, (clean, _) in shown], color="0.85", label="clean")
+    robust = [accuracies[1] for _, accuracies in shown]
+    values = [100 * one.value for one in robust]
+    axes.barh(names, values, height=0.5, xerr=_error_bars(robust), label=f"robust, {threat}")
+    axes.set(xlabel="accuracy (%), with 95 % intervals", xlim=(0, 100))
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(frameon=False, loc="outside upper right", ncols=2)
+    figure.savefig(path, dpi=150)
+
+
+def _error_bars(accuracies: list[Accuracy]) -> list[list[float]]:
+    return [
+        [100 * (one.value - one.low) for one in accuracies],
+        [100 * (one.high - one.value) for one in accuracies],
+    ]

@@ -3,8 +3,10 @@
 import json
 import platform
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -47,14 +49,16 @@ def make_accelerator(run: Run) -> Accelerator:
     return Accelerator(log_with=None if run.log_with == "none" else run.log_with, project_dir=run.output)
 
 
-def identity_of(accelerator: Accelerator, method: str, config: Any, *, teacher: str = "") -> dict:
+def identity_of(
+    accelerator: Accelerator, method: str, config: Any, *, sha256: Mapping[str, str] = MappingProxyType({})
+) -> dict:
     """Collects what decides a run's result, as plain values.
 
     Args:
         accelerator: its processes, precision and accumulation count.
         method: with its arguments.
         config: a dataclass; every field but `run` counts.
-        teacher: the fingerprint of its weights.
+        sha256: fingerprints of what the configuration only names, such as the teacher.
     """
     chosen = {key: value for key, value in asdict(config).items() if key != "run"}
     layout = {
@@ -62,7 +66,7 @@ def identity_of(accelerator: Accelerator, method: str, config: Any, *, teacher: 
         "mixed_precision": accelerator.mixed_precision,
         "gradient_accumulation": accelerator.gradient_accumulation_steps,
     }
-    return {"method": method, **chosen, "teacher_sha256": teacher, **layout}
+    return {"method": method, **chosen, **{f"{name}_sha256": value for name, value in sha256.items()}, **layout}
 
 
 def claim_folder(accelerator: Accelerator, run: Run, identity: dict) -> None:

@@ -31,7 +31,7 @@ def facts(architecture: str) -> Facts:
         data="synthetic",
         threat="linf:8/255",
         eps=8 / 255,
-        evaluation=Evaluation("PGD(steps=50)", clean, robust, 1.5),
+        evaluation=Evaluation("PGD(steps=50)", np.zeros(len(clean), dtype=int), clean, {"pgd": robust}, 1.5),
         parameters=10,
         command="accelerate launch recipes/transfer.py",
         seed=0,
@@ -153,7 +153,7 @@ def test_a_picture_goes_into_the_folder_and_the_card(tmp_path, student):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("resnet18", "must be named hf-hub:ORG/NAME or local-dir:FOLDER, got 'resnet18'"),
+        ("resnt18", "must be named hf-hub:ORG/NAME or local-dir:FOLDER, got 'resnt18'"),
         ("local-dir:nowhere", r"no model folder at nowhere \(no config.json"),
         ("hf-hub:nobody/nothing", "the Hub did not give nobody/nothing"),
         ("hf-hub:not a repo", "the Hub did not give not a repo"),

@@ -3,10 +3,24 @@ import math
 import pytest
 import torch
 
-from robust_hub.losses import cosine_distance, cross_entropy, kl_divergence, squared_distance
+from robust_hub.losses import (
+    cosine_distance,
+    cross_entropy,
+    difference_of_logits_ratio,
+    kl_divergence,
+    margin,
+    squared_distance,
+    targeted_difference_of_logits_ratio,
+    targeted_margin,
+)
 
 # Both sides are float64 sums of at most 48 terms.
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
+# A ratio's denominator, at least 0.05 here, is kept from 0 by adding 1e-12: a relative error of at most 2e-11.
+RATIO = {"rtol": 2e-11, "atol": 2e-11}
+
+LABELS = torch.tensor([0, 1, 2, 3, 0, 1, 2])
+TARGETS = torch.tensor([1, 0, 4, 0, 2, 4, 1])
 
 
 def some_logits() -> torch.Tensor:
@@ -81,3 +95,90 @@ def test_squared_distance_sums_over_channels_and_pixels():
     torch.testing.assert_close(
         squared_distance(gradients, reference), torch.tensor(expected, dtype=torch.float64), **EXACT
     )
+
+
+def ranked_logits() -> torch.Tensor:
+    """Rows in any order, below zero, far apart, and with ties for the first, the third and the label's own place."""
+    rows = [
+        [2.0, -1.0, 0.5, 3.0, 0.0],
+        [-9.0, -3.5, -4.0, -8.0, -3.4],
+        [1e3, -1e3, 0.0, 1.0, 5e2],
+        [4.0, 4.0, 1.0, 2.0, 0.0],
+        [1.0, 2.0, 1.0, 1.0, 0.0],
+        [0.1, 0.0, 0.0, 0.0, 0.1],
+        [0.3, 0.3, 0.3, 0.2, 0.2],
+    ]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def naive_margin(row: list[float], label: int) -> float:
+    best = -math.inf
+    for k, logit in enumerate(row):
+        if k != label and logit > best:
+            best = logit
+    return best - row[label]
+
+
+def per_row(loss, *classes: torch.Tensor) -> torch.Tensor:
+    rows = zip(ranked_logits().tolist(), *(numbers.tolist() for numbers in classes), strict=True)
+    return torch.tensor([loss(*row) for row in rows], dtype=torch.float64)
+
+
+def test_the_margin_is_the_best_other_logit_less_that_of_the_label():
+    torch.testing.assert_close(margin(ranked_logits(), LABELS), per_row(naive_margin, LABELS), **EXACT)
+
+
+def test_the_margin_is_above_zero_where_the_label_is_not_the_largest_logit():
+    logits, labels = some_logits(), torch.tensor([0, 1, 2, 3, 0])
+    assert torch.equal(margin(logits, labels) > 0, logits.argmax(1) != labels)
+
+
+def test_the_targeted_margin_is_the_logit_of_the_target_less_that_of_the_label():
+    expected = per_row(lambda row, label, target: row[target] - row[label], LABELS, TARGETS)
+    torch.testing.assert_close(targeted_margin(ranked_logits(), LABELS, TARGETS), expected, **EXACT)
+
+
+def test_the_ratio_divides_the_margin_by_the_distance_from_first_to_third():
+    def naive(row: list[float], label: int) -> float:
+        first, _, third, *_ = sorted(row, reverse=True)
+        # In the last row the first three are equal: margin and denominator are both 0, the ratio is kept at 0.
+        return naive_margin(row, label) / (first - third) if first > third else 0.0
+
+    expected = per_row(naive, LABELS)
+    torch.testing.assert_close(difference_of_logits_ratio(ranked_logits(), LABELS), expected, **RATIO)
+
+
+def test_the_targeted_ratio_divides_by_the_distance_from_first_to_the_middle_of_third_and_fourth():
+    def naive(row: list[float], label: int, target: int) -> float:
+        first, _, third, fourth, _ = sorted(row, reverse=True)
+        return (row[target] - row[label]) / (first - (third + fourth) / 2)
+
+    expected = per_row(naive, LABELS, TARGETS)
+    actual = targeted_difference_of_logits_ratio(ranked_logits(), LABELS, TARGETS)
+    torch.testing.assert_close(actual, expected, **RATIO)
+
+
+RATIOS = {
+    "untargeted": lambda logits: difference_of_logits_ratio(logits, LABELS),
+    "targeted": lambda logits: targeted_difference_of_logits_ratio(logits, LABELS, TARGETS),
+}
+
+
+@pytest.mark.parametrize("ratio", RATIOS.values(), ids=RATIOS.keys())
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 70.0), (0.05, 0.0), (40.0, -300.0)])
+def test_a_ratio_does_not_see_scale_and_shift_of_the_logits(ratio, scale, shift):
+    logits = 3 * torch.randn(7, 5, dtype=torch.float64)
+    # A denominator near 0.1 of logits near 300 keeps 13 digits of float64.
+    torch.testing.assert_close(ratio(scale * logits + shift), ratio(logits), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("ratio", RATIOS.values(), ids=RATIOS.keys())
+def test_a_ratio_of_equal_logits_is_zero(ratio):
+    equal = torch.full((7, 5), -2.5, dtype=torch.float64)
+    assert torch.equal(ratio(equal), torch.zeros(7, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("ratio", RATIOS.values(), ids=RATIOS.keys())
+def test_a_ratio_sends_a_gradient_through_its_denominator_too(ratio):
+    logits = 3 * torch.randn(7, 5, dtype=torch.float64)
+    assert torch.autograd.gradcheck(ratio, (logits.requires_grad_(),))

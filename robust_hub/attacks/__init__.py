@@ -5,7 +5,7 @@ An attack leaves parameter gradients and the train/eval mode as they were, and r
 
 from robust_hub.attacks.apgd import APGD, TargetedAPGD
 from robust_hub.attacks.auto_attack import AutoAttack
-from robust_hub.attacks.base import Attack, SearchClassifier, eval_mode
+from robust_hub.attacks.base import Attack, Ensemble, SearchClassifier, Stage, eval_mode
 from robust_hub.attacks.fab import TargetedFAB
 from robust_hub.attacks.fgsm import FGSM, NFGSM
 from robust_hub.attacks.pgd import PGD, ascend
@@ -18,8 +18,10 @@ __all__ = [
     "PGD",
     "Attack",
     "AutoAttack",
+    "Ensemble",
     "SearchClassifier",
     "Square",
+    "Stage",
     "TargetedAPGD",
     "TargetedFAB",
     "ascend",

@@ -39,6 +39,11 @@ class APGD:
     def __post_init__(self) -> None:
         _check_counts(self, "steps", "restarts")
 
+    @property
+    def most_passes(self) -> int:
+        """Forward and backward passes that an image takes at most."""
+        return self.restarts * (2 * self.steps + 1)
+
     def __repr__(self) -> str:
         """Names the loss instead of printing where its function lies."""
         return f"APGD({self.threat}, loss={self.loss.__name__}, steps={self.steps}, restarts={self.restarts})"
@@ -78,6 +83,11 @@ class TargetedAPGD:
     def __post_init__(self) -> None:
         _check_counts(self, "steps", "targets")
 
+    @property
+    def most_passes(self) -> int:
+        """Forward and backward passes that an image takes at most."""
+        return self.targets * (2 * self.steps + 1) + 1
+
     def __repr__(self) -> str:
         """Names the loss instead of printing where its function lies."""
         return f"TargetedAPGD({self.threat}, targets={self.targets}, loss={self.loss.__name__}, steps={self.steps})"
@@ -112,7 +122,7 @@ class _Climbers:
     number: Tensor
     images: Images
     classes: Tensor
-    step_size: Images
+    step_size: PerExample
     current: Images
     previous: Images
     loss: PerExample
@@ -147,7 +157,7 @@ def _climb(
         number=torch.arange(len(images), device=images.device),
         images=images,
         classes=classes,
-        step_size=torch.full_like(images[:, :1, :1, :1], 2 * threat.eps),
+        step_size=torch.full_like(losses, 2 * threat.eps),
         current=start,
         previous=start,
         loss=losses,
@@ -173,7 +183,7 @@ def _climb(
             climbers = _halve_where_stuck(climbers, window)
             window = max(window - max(int(WINDOW_DECREASE * steps), 1), max(int(LAST_WINDOW * steps), 1))
             until_check = window
-        climbers = _step(climbers, threat, momentum=MOMENTUM if step else 0)
+        climbers = _step(climbers, threat, momentum=MOMENTUM if step else 0.0)
         if step == steps - 1:
             with torch.no_grad():
                 logits = classifier(climbers.current)
@@ -207,7 +217,8 @@ def _step(climbers: _Climbers, threat: Threat, *, momentum: float) -> _Climbers:
     def inside(points: Images) -> Images:
         return (images + threat.project(points - images)).clamp_(0, 1)
 
-    ahead = inside(current + climbers.step_size * threat.steepest_ascent(climbers.gradient))
+    step_size = climbers.step_size[:, None, None, None]
+    ahead = inside(current + step_size * threat.steepest_ascent(climbers.gradient))
     if momentum:
         ahead = inside(current + (1 - momentum) * (ahead - current) + momentum * (current - climbers.previous))
     return replace(climbers, previous=current, current=ahead)
@@ -238,7 +249,7 @@ def _halve_where_stuck(climbers: _Climbers, window: int) -> _Climbers:
     wide = halve[:, None, None, None]
     return replace(
         climbers,
-        step_size=torch.where(wide, climbers.step_size / 2, climbers.step_size),
+        step_size=torch.where(halve, climbers.step_size / 2, climbers.step_size),
         current=torch.where(wide, climbers.best, climbers.current),
         gradient=torch.where(wide, climbers.best_gradient, climbers.gradient),
         rises=torch.zeros_like(climbers.rises),

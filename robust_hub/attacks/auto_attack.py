@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robust_hub.attacks.apgd import APGD, TargetedAPGD
-from robust_hub.attacks.base import Attack, Found, eval_mode, in_turn, misclassified
+from robust_hub.attacks.base import Found, Stage, eval_mode, in_turn, misclassified
 from robust_hub.attacks.fab import TargetedFAB
 from robust_hub.attacks.square import Square
 from robust_hub.losses import targeted_difference_of_logits_ratio, targeted_margin
@@ -49,7 +49,7 @@ class AutoAttack:
         """Writes the protocol and the threat."""
         return f"{self.protocol}, {self.threat}"
 
-    def stages(self, num_classes: int) -> dict[str, Attack]:
+    def stages(self, num_classes: int) -> dict[str, Stage]:
         """Gives the attacks in their order, by their names.
 
         Raises:
@@ -71,7 +71,7 @@ class AutoAttack:
         with eval_mode(classifier), torch.no_grad():
             stages = self.stages(classifier(images[:1]).shape[1])
 
-            def run(attack: Attack) -> Callable[[Tensor], Found]:
+            def run(attack: Stage) -> Callable[[Tensor], Found]:
                 def on(standing: Tensor) -> Found:
                     adversarial = attack(classifier, images[standing], labels[standing])
                     logits = classifier(adversarial)

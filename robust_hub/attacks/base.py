@@ -2,14 +2,35 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
+from robust_hub.threats import Threat
 from robust_hub.types import Images, Labels, Logits, Mask, PerExample
 
 Attack = Callable[[nn.Module, Images, Labels], Images]
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """An attack that can be one of an ensemble: it tells what it costs at most."""
+
+    most_passes: int
+
+    def __call__(self, classifier: nn.Module, images: Images, labels: Labels) -> Images:
+        """Returns adversarial images."""
+
+
+@runtime_checkable
+class Ensemble(Protocol):
+    """Attacks that follow each other, each on what the ones before have left standing."""
+
+    threat: Threat
+
+    def stages(self, num_classes: int) -> dict[str, Stage]:
+        """Gives the attacks in their order, by their names."""
 
 
 class Found(NamedTuple):

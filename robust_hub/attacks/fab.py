@@ -39,6 +39,11 @@ class TargetedFAB:
         if self.steps < 1 or self.targets < 1:
             raise ValueError(f"TargetedFAB needs steps >= 1 and targets >= 1, got {self}")
 
+    @property
+    def most_passes(self) -> int:
+        """Forward and backward passes that an image takes at most."""
+        return self.targets * 3 * self.steps + 1
+
     def __call__(self, classifier: nn.Module, images: Images, labels: Labels) -> Images:
         """Returns adversarial images; the clean one where none was found."""
         with eval_mode(classifier):

@@ -43,6 +43,11 @@ class Square:
         if self.queries < 1 or not 0 < self.share <= 1:
             raise ValueError(f"Square needs queries >= 1 and a share in (0, 1], got {self}")
 
+    @property
+    def most_passes(self) -> int:
+        """Forward passes that an image takes at most."""
+        return self.queries
+
     @torch.no_grad()
     def __call__(self, classifier: nn.Module, images: Images, labels: Labels) -> Images:
         """Returns adversarial images; where none was found, those of largest margin."""

@@ -1,5 +1,6 @@
 """Finds a data set, its columns and its three splits, and checks all of it before any training starts."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,10 +98,26 @@ def load_data(source: Source, *, seed: int = 0) -> Data:
 
 
 def subset(rows: Dataset, n: int) -> Dataset:
-    """Draws n rows at random, always the same ones; all of them where there are no more."""
+    """Draws n rows at random, always the same ones; all of them where there are no more.
+
+    Raises:
+        ValueError: when n is below 1.
+    """
+    if n < 1:
+        raise ValueError(f"the number of images must be at least 1, got {n}")
     if n >= len(rows):
         return rows
     return rows.select(np.sort(np.random.default_rng(0).permutation(len(rows))[:n]))
+
+
+def split_sha256(rows: Dataset) -> str:
+    """Computes the sha256 of the encoded images of a split and their labels."""
+    digest = hashlib.sha256()
+    for cell, label in zip(rows["image"], rows["label"], strict=True):
+        encoded = cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
+        digest.update(f"{label} {len(encoded)}\n".encode())
+        digest.update(encoded)
+    return digest.hexdigest()
 
 
 def _open(name: str) -> dict[str, Dataset]:

@@ -43,9 +43,9 @@ class Shard:
 WHOLE = Shard()
 
 
-def mix(seed: int, epoch: int) -> int:
-    """Makes one seed of a run's seed and the epoch."""
-    return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
+def mix(seed: int, *parts: int) -> int:
+    """Makes one seed of a run's seed and what else decides, such as the epoch."""
+    return int(np.random.SeedSequence((seed, *parts)).generate_state(1)[0])
 
 
 @dataclass

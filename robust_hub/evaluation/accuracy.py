@@ -14,7 +14,7 @@ from torch import nn
 
 from robust_hub.attacks import Attack, eval_mode
 from robust_hub.data import Loader
-from robust_hub.types import Images, Labels
+from robust_hub.types import Images, Labels, Mask
 
 
 @dataclass(frozen=True)
@@ -47,19 +47,26 @@ class Scores:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an attack left of a classifier.
+    """What attacks left of a classifier.
 
     Attributes:
-        attack: the attack as it prints itself.
-        clean: which images are classified rightly; one boolean an image, in the order of the split.
-        robust: which of them still are after the attack.
+        attack: the attack, or the ensemble of them, as it prints itself.
+        labels: the true classes, in the order of the split.
+        clean: which images are classified rightly; one boolean an image.
+        survivors: which of them still are after each attack and those before it, in the order the attacks ran.
         seconds: time the evaluation took.
     """
 
     attack: str
+    labels: np.ndarray
     clean: np.ndarray
-    robust: np.ndarray
+    survivors: dict[str, np.ndarray]
     seconds: float
+
+    @property
+    def robust(self) -> np.ndarray:
+        """Which images are classified rightly after all attacks."""
+        return [self.clean, *self.survivors.values()][-1]
 
     @property
     def clean_accuracy(self) -> Accuracy:
@@ -70,6 +77,11 @@ class Evaluation:
     def robust_accuracy(self) -> Accuracy:
         """Accuracy on the images both as they are and attacked."""
         return Accuracy.of(self.robust)
+
+    def of_class(self, label: int) -> tuple[Accuracy, Accuracy] | None:
+        """Gives clean and robust accuracy on the images of one class; None where there are none."""
+        chosen = self.labels == label
+        return (Accuracy.of(self.clean[chosen]), Accuracy.of(self.robust[chosen])) if chosen.any() else None
 
 
 def evaluate(
@@ -85,18 +97,19 @@ def evaluate(
         label: named on the progress bar; without it there is none.
     """
     start = time.perf_counter()
-    clean, robust = [], []
-    with eval_mode(classifier), _float32():
+    true, clean, robust = [], [], []
+    with eval_mode(classifier), strict_float32():
         for images, labels in tqdm(loader, desc=label, leave=False, disable=not label):
-            right = _right(classifier, images, labels)
-            withstood = right.clone()
-            if right.any():
-                adversarial = attack(classifier, images[right], labels[right])
-                withstood[right] = _right(classifier, adversarial, labels[right])
-            clean.append(right.cpu().numpy())
+            correct = right(classifier, images, labels)
+            withstood = correct.clone()
+            if correct.any():
+                adversarial = attack(classifier, images[correct], labels[correct])
+                withstood[correct] = right(classifier, adversarial, labels[correct])
+            true.append(labels.cpu().numpy())
+            clean.append(correct.cpu().numpy())
             robust.append(withstood.cpu().numpy())
-    masks = [_gather(accelerator, mask) for mask in (clean, robust)]
-    return Evaluation(repr(attack), *masks, seconds=time.perf_counter() - start)
+    true, clean, robust = (_gather(accelerator, share) for share in (true, clean, robust))
+    return Evaluation(repr(attack), true, clean, {repr(attack): robust}, time.perf_counter() - start)
 
 
 def accuracy_curve(
@@ -118,32 +131,33 @@ def accuracy_curve(
         eps: radii in pixel units, growing.
     """
     masks = []
-    with eval_mode(classifier), _float32():
-        standing = _right(classifier, images, labels)
+    with eval_mode(classifier), strict_float32():
+        standing = right(classifier, images, labels)
         for radius in eps:
             if radius > 0 and standing.any():
                 adversarial = attack(radius)(classifier, images[standing], labels[standing])
-                withstood = _right(classifier, adversarial, labels[standing])
+                withstood = right(classifier, adversarial, labels[standing])
                 standing = standing.clone()
                 standing[standing.clone()] = withstood
             masks.append(standing.cpu().numpy())
     return [float(_gather(accelerator, [mask]).mean()) for mask in masks]
 
 
-def _float32() -> AbstractContextManager:
+def strict_float32() -> AbstractContextManager:
     """Keeps cuDNN from TensorFloat-32, its default for convolutions."""
     return torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False)
 
 
 @torch.no_grad()
-def _right(classifier: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def right(classifier: nn.Module, images: Images, labels: Labels) -> Mask:
+    """Tells which images are classified rightly."""
     return classifier(images).argmax(1) == labels
 
 
 def _gather(accelerator: Accelerator, share: list[np.ndarray]) -> np.ndarray:
     """Puts the shares (rows r, r + w, r + 2 w, ... of process r of w) back into the order of the split."""
     shares = gather_object([np.concatenate(share) if share else np.zeros(0, bool)])
-    whole = np.empty(sum(map(len, shares)), dtype=bool)
+    whole = np.empty(sum(map(len, shares)), dtype=np.result_type(*shares))
     for rank, mask in enumerate(shares):
         whole[rank :: accelerator.num_processes] = mask
     return whole

@@ -1,0 +1,69 @@
+"""The classifier that attacks search on: the one under test made faster, with logits that agree."""
+
+from copy import deepcopy
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
+
+from robust_hub.attacks import SearchClassifier
+from robust_hub.classifiers import PixelClassifier
+from robust_hub.types import Images
+
+SearchPrecision = Literal["float32", "bfloat16"]
+TOLERANCE = 1e-5
+
+
+def search_classifier(classifier: PixelClassifier, precision: SearchPrecision, images: Images) -> nn.Module:
+    """Copies a classifier for attacks to search on.
+
+    The copy has no trainable parameters, BatchNorm folded into convolutions, and its weights in channels-last order;
+    each of these is left out where the logits would differ by more than 1e-5 of their largest.
+
+    Args:
+        classifier: the one under test; it is not changed, and its own verdict is what counts in the end.
+        precision: bfloat16 searches in that, and asks a float32 copy about every success.
+        images: a few, to compare logits on.
+    """
+    plain = deepcopy(classifier).requires_grad_(False).eval()
+    exact = plain
+    for transform in (_fold_batchnorm, _channels_last):
+        exact = _where_equal(transform, exact, images)
+    if precision == "float32":
+        return exact
+    fast = deepcopy(exact)
+    fast.model = _InBfloat16(fast.model)
+    return SearchClassifier(fast, exact)
+
+
+def _fold_batchnorm(classifier: PixelClassifier) -> PixelClassifier:
+    classifier = deepcopy(classifier)
+    classifier.model = fuse(classifier.model)
+    return classifier
+
+
+def _channels_last(classifier: PixelClassifier) -> PixelClassifier:
+    return deepcopy(classifier).to(memory_format=torch.channels_last)
+
+
+def _where_equal(transform, classifier: PixelClassifier, images: Images) -> PixelClassifier:
+    try:
+        changed = transform(classifier)
+        with torch.no_grad():
+            before, after = classifier(images), changed(images)
+    except Exception:  # a network that torch.fx can't trace raises whatever it likes; it then stays as it is
+        return classifier
+    agrees = (before - after).abs().max() <= TOLERANCE * before.abs().max().clamp_min(1)
+    return changed if agrees else classifier
+
+
+class _InBfloat16(nn.Module):
+    """A network whose weights and activations are bfloat16; PixelClassifier makes its logits float32 again."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model.to(torch.bfloat16)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images.to(torch.bfloat16))

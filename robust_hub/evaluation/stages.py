@@ -1,0 +1,186 @@
+"""Runs the stages of an ensemble batch by batch, each on the survivors of the one before, and forgets nothing."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from torch import Tensor, nn
+
+from robust_hub.attacks import Ensemble, SearchClassifier, Stage, eval_mode
+from robust_hub.classifiers import PixelClassifier
+from robust_hub.data import Loader
+from robust_hub.data.streaming import mix
+from robust_hub.evaluation.accuracy import Evaluation, strict_float32
+from robust_hub.evaluation.evidence import ROUNDING, Evidence, merge
+from robust_hub.evaluation.journal import Journal
+from robust_hub.evaluation.meter import Meter
+from robust_hub.threats import Threat
+from robust_hub.types import Images, Labels, Mask
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one stage took, over all images and processes.
+
+    Attributes:
+        attacked: images it was given.
+        forward: forward passes of the network it searched on.
+        backward: backward passes of that network.
+        seconds: its time, added up over the processes.
+    """
+
+    attacked: int
+    forward: int
+    backward: int
+    seconds: float
+
+
+def evaluate_in_stages(
+    accelerator: Accelerator,
+    classifier: PixelClassifier,
+    search: nn.Module,
+    loader: Loader,
+    attack: Ensemble,
+    *,
+    seed: int,
+    journal: Journal,
+    label: str = "",
+) -> tuple[Evaluation, dict[str, Cost], Evidence]:
+    """Attacks every image that is classified rightly, and keeps the perturbations that fooled.
+
+    An image counts as fooled when its perturbation, as the evidence stores it, lies in the ball and is misclassified
+    by the classifier itself in float32. A batch that does not fit into memory is halved.
+
+    Args:
+        accelerator: of the run; its autocast is not used.
+        classifier: the unwrapped classifier, whose verdict counts.
+        search: what the attacks search on, from `search_classifier`.
+        loader: this process's share of a split, from `evaluation_loader`.
+        attack: the ensemble.
+        seed: decides every random start, with the stage and the batch; the global generator is left alone.
+        journal: finished stages of finished batches are read from it instead of being run.
+        label: named on the progress bar; without it there is none.
+
+    Raises:
+        ValueError: when images leave [0, 1], or the classifier gives no finite logits, or probabilities.
+    """
+    start = time.perf_counter()
+    stages = attack.stages(classifier.num_classes)
+    networks = [search.search, search.exact] if isinstance(search, SearchClassifier) else [search]
+    attacker = _Attacker(classifier, search, attack.threat, seed)
+    most_passes = [stage.most_passes for stage in stages.values()]
+    with eval_mode(classifier), strict_float32(), Meter(label, networks, len(loader), most_passes) as meter:
+        for indices, images, labels in _numbered(loader, accelerator.process_index, accelerator.num_processes):
+            first = int(indices[0])
+            if (clean := journal.read(first, "clean")) is None:
+                clean = {"indices": indices, "labels": labels, "clean": _classify(classifier, images, labels)}
+                journal.write(first, "clean", clean)
+            standing = clean["clean"].to(indices.device)
+            for number, (name, stage) in enumerate(stages.items()):
+                meter.begin_stage(number, int(standing.sum()))
+                if (outcome := journal.read(first, name)) is None:
+                    begun, before = time.perf_counter(), _passes(networks)
+                    evidence = attacker.fool(number, stage, indices[standing], images[standing], labels[standing])
+                    passes = [now - then for now, then in zip(_passes(networks), before, strict=True)]
+                    cost = [[int(standing.sum()), *passes, time.perf_counter() - begun]]
+                    outcome = {**evidence.tensors(), "cost": torch.tensor(cost, dtype=torch.float64)}
+                    journal.write(first, name, outcome)
+                standing = standing & ~torch.isin(indices, outcome["indices"].to(indices.device))
+            meter.end_batch(len(images), int(standing.sum()))
+    accelerator.wait_for_everyone()
+    return _collect(repr(attack), list(stages), journal, time.perf_counter() - start)
+
+
+def _numbered(loader: Loader, rank: int, world: int) -> Iterator[tuple[Tensor, Images, Labels]]:
+    """Yields the batches of a share with the numbers that their images have in the split."""
+    done = 0
+    for images, labels in loader:
+        yield rank + world * torch.arange(done, done + len(images)).to(labels), images, labels
+        done += len(images)
+
+
+def _classify(classifier: PixelClassifier, images: Images, labels: Labels) -> Mask:
+    """Classifies the images as they are: the one place where images and logits are checked."""
+    if images.min() < 0 or images.max() > 1:
+        raise ValueError(
+            f"images must be in [0, 1], got values from {images.min():.3g} to {images.max():.3g}; leave mean and std "
+            "to the classifier"
+        )
+    with torch.no_grad():
+        logits = classifier(images)
+    if not logits.isfinite().all():
+        raise ValueError("the classifier gives NaN or infinite logits for images as they are; check its weights")
+    if (logits >= 0).all() and (logits.sum(1) - 1).abs().max() < 1e-4:
+        raise ValueError("the classifier gives probabilities, which hide its gradients; take its softmax away")
+    return logits.argmax(1) == labels
+
+
+@dataclass
+class _Attacker:
+    """Attacks images in portions that fit into memory."""
+
+    classifier: PixelClassifier
+    search: nn.Module
+    threat: Threat
+    seed: int
+    portion: int = 2**30
+
+    def fool(self, number: int, attack: Stage, indices: Tensor, images: Images, labels: Labels) -> Evidence:
+        """Runs a stage on a batch, and gives the evidence of the images it fooled."""
+        parts, position = [Evidence.of(indices[:0], images[:0], images[:0])], 0
+        while position < len(images):
+            portion = min(self.portion, len(images) - position)
+            rows = slice(position, position + portion)
+            try:
+                # A portion's random starts depend on where it begins, so that a resumed run draws them again.
+                with _seeded(mix(self.seed, number, int(indices[position])), images.device):
+                    parts.append(self._fool(attack, indices[rows], images[rows], labels[rows]))
+                position += portion
+            except RuntimeError as error:
+                if portion == 1 or not should_reduce_batch_size(error):
+                    raise
+                self.portion = portion // 2
+                clear_device_cache(garbage_collection=True)
+        return merge(parts)
+
+    def _fool(self, attack: Stage, indices: Tensor, images: Images, labels: Labels) -> Evidence:
+        evidence = Evidence.of(indices, images, attack(self.search, images, labels))
+        adversarial = evidence.adversarial(images)
+        with torch.no_grad():
+            evidence = replace(evidence, predicted=self.classifier(adversarial).argmax(1))
+        inside = self.threat.norm(adversarial - images) <= self.threat.eps * (1 + ROUNDING)
+        return evidence.rows(inside & (evidence.predicted != labels))
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _passes(networks: list[PixelClassifier]) -> tuple[int, int]:
+    passes = [network.passes for network in networks]
+    return sum(count.forward for count in passes), sum(count.backward for count in passes)
+
+
+def _collect(
+    attack: str, stages: list[str], journal: Journal, seconds: float
+) -> tuple[Evaluation, dict[str, Cost], Evidence]:
+    clean = journal.collect("clean")
+    order = clean["indices"].argsort()
+    standing = clean["clean"][order]
+    survivors, costs, evidence = {}, {}, []
+    for stage in stages:
+        outcome = journal.collect(stage)
+        attacked, forward, backward, time_taken = outcome.pop("cost").sum(0).tolist()
+        costs[stage] = Cost(int(attacked), int(forward), int(backward), time_taken)
+        evidence.append(Evidence(**outcome))
+        standing = standing & ~torch.isin(clean["indices"][order], outcome["indices"])
+        survivors[stage] = standing.numpy()
+    evaluation = Evaluation(attack, clean["labels"][order].numpy(), clean["clean"][order].numpy(), survivors, seconds)
+    return evaluation, costs, merge(evidence)

@@ -1,0 +1,233 @@
+"""evaluate.py from a model folder to a report that can be confirmed, resumed and doubted."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from recipes import evaluate
+from recipes.evaluate import Config
+from robust_hub import hub
+from robust_hub.architectures import create_classifier
+from robust_hub.data import Source, evaluation_loader, load_data
+from robust_hub.losses import cross_entropy
+from robust_hub.runs import Run
+from tests.test_hub import facts
+from tests.test_processes import ON_CPU, TWO_PROCESSES
+
+ROOT = Path(__file__).parents[2]
+CNN = {"layers": [1, 1, 1, 1], "channels": [4, 4, 4, 16]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A model folder: a small ResNet, trained plainly on the synthetic set until it is mostly right."""
+    data = load_data(Source("synthetic"))
+    torch.manual_seed(0)
+    classifier = create_classifier("resnet18_cifar", CNN, num_classes=4, image_shape=(3, 16, 16))
+    loader = evaluation_loader(data.train, (3, 16, 16), batch_size=64, device=torch.device("cpu"))
+    optimizer = torch.optim.AdamW(classifier.train().parameters(), lr=0.01)
+    for _ in range(4):
+        for images, labels in loader:
+            optimizer.zero_grad()
+            cross_entropy(classifier(images), labels).mean().backward()
+            optimizer.step()
+    place = tmp_path_factory.mktemp("models") / "resnet"
+    hub.save(place, classifier.eval(), facts("resnet18_cifar"), label_names=data.label_names, pictures=[])
+    return place
+
+
+def config(folder: Path, output: Path, **changes) -> Config:
+    options = {
+        "source": Source("synthetic", test_images=24),
+        "threat": "linf:1/255",
+        "version": "quick",
+        "honesty_images": 6,
+        "batch_size": 8,
+        **changes,
+    }
+    return Config(model=f"local-dir:{folder}", run=Run(output), **options)
+
+
+@pytest.fixture(scope="module")
+def finished(folder, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("runs") / "finished"
+    evaluate.main(config(folder, output))
+    return output
+
+
+def told(output: Path) -> dict:
+    return json.loads((output / "evaluation.json").read_text())
+
+
+def test_a_report_tells_masks_costs_checks_and_what_was_measured_on_what(finished, folder):
+    report = told(finished)
+    assert report["evaluation"]["n"] == len(report["evaluation"]["clean"]) == 24
+    assert report["evaluation"]["clean_accuracy"]["value"] == report["evaluation"]["clean"].count("1") / 24
+    assert (
+        report["evaluation"]["robust_accuracy"]["value"] == report["evaluation"]["survivors"]["apgd-t"].count("1") / 24
+    )
+    assert report["evaluation"]["attack"].startswith("APGD-CE and APGD-T, not AutoAttack")
+    # Four classes: three others to aim at, and enough logits for the ratio.
+    assert report["attacks"]["apgd-t"].endswith("targets=3, loss=targeted_difference_of_logits_ratio, steps=100)")
+    assert report["costs"]["apgd-ce"]["attacked"] == report["evaluation"]["clean"].count("1")
+    assert {check["name"] for check in report["checks"]} >= {"eps zero", "square", "transfer from a plain network"}
+    assert report["search_precision"] == "float32"
+
+
+def test_a_finished_run_leaves_no_journal_and_three_pictures(finished):
+    assert {file.name for file in finished.iterdir()} == {
+        "evaluation.json",
+        "evidence.safetensors",
+        "run.json",
+        "accuracy_against_eps.png",
+        "classes.png",
+        "survivors.png",
+    }
+    for picture in finished.glob("*.png"):
+        with Image.open(picture) as image:
+            assert min(image.size) > 200
+
+
+def test_the_evidence_of_a_finished_run_is_confirmed(finished, capsys):
+    evaluate.verify(finished)
+    printed = capsys.readouterr().out
+    report = told(finished)["evaluation"]
+    fallen = report["clean"].count("1") - report["survivors"]["apgd-t"].count("1")
+    assert fallen > 0
+    assert f"confirmed: {fallen} of {fallen} perturbations" in printed
+
+
+def test_a_finished_run_is_told_again_without_being_run(finished, folder, capsys):
+    before = (finished / "evaluation.json").stat().st_mtime_ns
+    evaluate.main(replace(config(folder, finished), run=Run(finished, resume=True)))
+    assert "after" in capsys.readouterr().out
+    assert (finished / "evaluation.json").stat().st_mtime_ns == before
+
+
+def test_evidence_of_other_weights_is_refused(finished, folder, tmp_path):
+    copy = tmp_path / "resnet"
+    shutil.copytree(folder, copy)
+    weights = load_file(copy / "model.safetensors")
+    weights["fc.bias"] = weights["fc.bias"] + 1
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    report = told(finished)
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / "evaluation.json").write_text(json.dumps({**report, "model": f"local-dir:{copy}"}))
+    with pytest.raises(ValueError, match=r"the weights of .* are not those that"):
+        evaluate.verify(tmp_path / "run")
+
+
+def test_evidence_of_other_images_is_refused(finished, tmp_path):
+    report = told(finished)
+    shutil.copytree(finished, tmp_path / "run")
+    report["source"]["test_images"] = 23
+    (tmp_path / "run" / "evaluation.json").write_text(json.dumps(report))
+    with pytest.raises(ValueError, match="the images of synthetic are not those that"):
+        evaluate.verify(tmp_path / "run")
+
+
+def test_evidence_that_does_nothing_is_refused(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    evidence = load_file(tmp_path / "run" / "evidence.safetensors")
+    evidence["perturbation"] = torch.zeros_like(evidence["perturbation"])
+    save_file(evidence, tmp_path / "run" / "evidence.safetensors")
+    with pytest.raises(ValueError, match=r"perturbations do not do what .* says"):
+        evaluate.verify(tmp_path / "run")
+
+
+def test_a_folder_without_an_evaluation_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"there is no evaluation\.json in"):
+        evaluate.verify(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 1}, "its seed is 0, not 1"),
+        ({"threat": "linf:2/255"}, "holds another run"),
+        ({"source": Source("synthetic", test_images=16)}, "holds another run"),
+    ],
+)
+def test_the_state_of_another_evaluation_is_refused(finished, folder, change, message):
+    other = replace(config(folder, finished), run=Run(finished, resume=True), **change)
+    with pytest.raises(ValueError, match=message):
+        evaluate.main(other)
+
+
+def test_the_state_of_other_weights_is_refused(finished, folder, tmp_path):
+    copy = tmp_path / "resnet"
+    shutil.copytree(folder, copy)
+    weights = load_file(copy / "model.safetensors")
+    weights["fc.bias"] = weights["fc.bias"] + 1
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    shutil.copytree(finished, tmp_path / "run")
+    identity = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**identity, "model": f"local-dir:{copy}"}))
+    resumed = replace(config(copy, tmp_path / "run"), run=Run(tmp_path / "run", resume=True))
+    with pytest.raises(ValueError, match="its model_sha256 is"):
+        evaluate.main(resumed)
+
+
+def test_no_images_at_all_are_refused(folder, tmp_path):
+    with pytest.raises(ValueError, match="the number of images must be at least 1, got 0"):
+        evaluate.main(config(folder, tmp_path / "run", source=Source("synthetic", test_images=0)))
+
+
+def killed_before_report(settings: Config) -> None:
+    """Evaluates in a process that is killed when everything but the report has been written."""
+    evaluate.Report.write = lambda report, folder: os.kill(os.getpid(), signal.SIGKILL)
+    evaluate.main(settings)
+
+
+def test_a_run_killed_before_its_report_goes_on_to_the_same_masks(finished, folder, tmp_path):
+    settings = config(folder, tmp_path / "run")
+    child = get_context("fork").Process(target=killed_before_report, args=(settings,))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    assert not (tmp_path / "run" / "evaluation.json").exists()
+    evaluate.main(replace(settings, run=Run(tmp_path / "run", resume=True)))
+    masks = [
+        {key: told(run)["evaluation"][key] for key in ("clean", "survivors")} for run in (finished, tmp_path / "run")
+    ]
+    assert masks[0] == masks[1]
+
+
+def test_two_processes_share_the_images(finished, folder, tmp_path):
+    accelerate = Path(sys.executable).with_name("accelerate")
+    arguments = [
+        "--model",
+        f"local-dir:{folder}",
+        "--data",
+        "synthetic",
+        "--test-images",
+        "24",
+        "--threat",
+        "linf:1/255",
+    ]
+    arguments += ["--version", "quick", "--honesty-images", "6", "--batch-size", "8", "--output", str(tmp_path / "run")]
+    command = [str(accelerate), "launch", *TWO_PROCESSES, "recipes/evaluate.py", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=ON_CPU, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = told(finished)["evaluation"], told(tmp_path / "run")["evaluation"]
+    assert one["clean"] == two["clean"]
+    # Random starts differ with the division into batches, so an image at the border may fall on one side or the other.
+    differing = sum(a != b for a, b in zip(one["survivors"]["apgd-t"], two["survivors"]["apgd-t"], strict=True))
+    assert differing <= 1
+    evaluate.verify(tmp_path / "run")
+
+
+def test_weights_that_timm_does_not_know_are_refused_in_one_sentence(tmp_path):
+    with pytest.raises(ValueError, match="must be named hf-hub:ORG/NAME or local-dir:FOLDER"):
+        evaluate.main(Config("resnt18", Source("synthetic"), Run(tmp_path / "run")))
