@@ -66,7 +66,12 @@ def identity_of(
         "mixed_precision": accelerator.mixed_precision,
         "gradient_accumulation": accelerator.gradient_accumulation_steps,
     }
-    return {"method": method, **chosen, **{f"{name}_sha256": value for name, value in sha256.items()}, **layout}
+    # As JSON reads it back, so that a tuple is compared with what it was written as.
+    return json.loads(
+        json.dumps(
+            {"method": method, **chosen, **{f"{name}_sha256": value for name, value in sha256.items()}, **layout}
+        )
+    )
 
 
 def claim_folder(accelerator: Accelerator, run: Run, identity: dict) -> None:

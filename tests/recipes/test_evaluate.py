@@ -1,13 +1,11 @@
 """evaluate.py from a model folder to a report that can be confirmed, resumed and doubted."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -184,18 +182,20 @@ def test_no_images_at_all_are_refused(folder, tmp_path):
         evaluate.main(config(folder, tmp_path / "run", source=Source("synthetic", test_images=0)))
 
 
-def killed_before_report(settings: Config) -> None:
-    """Evaluates in a process that is killed when everything but the report has been written."""
-    evaluate.Report.write = lambda report, folder: os.kill(os.getpid(), signal.SIGKILL)
-    evaluate.main(settings)
+# A fresh process, killed when everything but the report has been written.
+KILLED_BEFORE_REPORT = """
+import os, signal, sys
+from pathlib import Path
+from tests.recipes.test_evaluate import config, evaluate
+evaluate.Report.write = lambda report, folder: os.kill(os.getpid(), signal.SIGKILL)
+evaluate.main(config(Path(sys.argv[1]), Path(sys.argv[2])))
+"""
 
 
 def test_a_run_killed_before_its_report_goes_on_to_the_same_masks(finished, folder, tmp_path):
     settings = config(folder, tmp_path / "run")
-    child = get_context("fork").Process(target=killed_before_report, args=(settings,))
-    child.start()
-    child.join()
-    assert child.exitcode == -signal.SIGKILL
+    command = [sys.executable, "-c", KILLED_BEFORE_REPORT, str(folder), str(tmp_path / "run")]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == -signal.SIGKILL
     assert not (tmp_path / "run" / "evaluation.json").exists()
     evaluate.main(replace(settings, run=Run(tmp_path / "run", resume=True)))
     masks = [
