@@ -85,7 +85,7 @@ class L2(Threat):
 
     def sample(self, like: Images) -> Images:
         """See `Threat.sample`."""
-        dimensions = like[0].numel()
+        dimensions = math.prod(like.shape[1:])
         radius = self.eps * torch.rand_like(like[:, :1, :1, :1]) ** (1 / dimensions)
         return radius * self.steepest_ascent(torch.randn_like(like))
 

@@ -150,7 +150,7 @@ PLANTED = {
         behind(lambda x: 2 * x.detach() - x),
         {"robust above clean", "transfer from a plain network", "mid-grey"},
     ),
-    "gradient nan": (behind(lambda x: x + 0 * (0 * x).sqrt()), {"robust above clean", "square", "zero gradient"}),
+    "gradient nan": (behind(lambda x: x + 0 * (0 * x).sqrt()), {"zero gradient", "square"}),
     "masked where perturbed much": (saturated_by(ALWAYS_ZERO, 0.75 * THREAT.eps), {"rise with eps", "mid-grey"}),
     "masked from most starts": (saturated_by(RARELY_INKED, 0.0), {"restarts"}),
     "shattered gradient": (behind(wiggle), {"more steps"}),
@@ -320,10 +320,15 @@ def test_a_network_trained_on_adversarial_images_is_not_flagged(measure, robust)
     assert flags == set()
 
 
-def test_in_l2_masking_is_flagged_and_a_plain_network_is_not(check, plain):
+def test_in_l2_a_plain_network_is_not_flagged(check, plain):
     assert flagged(check(plain, threat=L2(2.0))) == set()
-    quantised = PLANTED["quantised input"][0](plain)
-    assert {"zero gradient", "square", "transfer from a plain network"} <= flagged(check(quantised, threat=L2(1.5)))
+
+
+# In l2 a gradient of nan makes adversarial images of nan, which are misclassified but fool nobody.
+@pytest.mark.parametrize("name", ["quantised input", "gradient nan"])
+def test_in_l2_masking_is_flagged(check, plain, name):
+    flags = flagged(check(PLANTED[name][0](plain), threat=L2(1.5)))
+    assert {"zero gradient", "square", "transfer from a plain network"} <= flags
 
 
 def test_an_attack_that_knows_less_gets_no_credit_for_what_the_evaluation_fooled(check, plain):

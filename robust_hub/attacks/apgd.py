@@ -27,8 +27,10 @@ class APGD:
         restarts: number of random starts; each attacks what the ones before have not fooled.
 
     Source: Croce and Hein, ICML 2020, arXiv 2003.01690, Algorithm 1; rho, momentum and windows from section 3.
-    Deviations: an image leaves the batch as soon as it is fooled; the loss at the start counts as one that the first
-        step can rise above; the last point is classified without taking its gradient.
+    Deviations: an image leaves the batch as soon as it is fooled, and the last point is classified without taking its
+        gradient. As in the authors' code, a step is halved also when rises are exactly rho of the window, the second
+        condition is not asked at the first check, and after a return to the best point the next loss is compared with
+        that of the point given up.
     """
 
     threat: Threat

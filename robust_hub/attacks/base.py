@@ -113,7 +113,13 @@ def in_turn(runs: Iterable[Callable[[torch.Tensor], Found]], images: Images) -> 
 
 
 def likeliest_targets(classifier: nn.Module, images: Images, labels: Labels, count: int) -> torch.Tensor:
-    """Ranks the classes other than the label, the likeliest first; n rows of that many targets."""
+    """Ranks the classes other than the label, the likeliest first; n rows of that many targets.
+
+    Raises:
+        ValueError: when there are not so many other classes.
+    """
     with torch.no_grad():
         logits = classifier(images)
+    if count >= logits.shape[1]:
+        raise ValueError(f"targets must be fewer than the {logits.shape[1]} classes, got {count}")
     return logits.scatter(1, labels[:, None], -torch.inf).topk(count, dim=1).indices

@@ -15,6 +15,7 @@ OVERSHOOT = 1.05
 PULL_BACK = 0.9
 MOST_BIAS = 0.1
 NEWTON_STEPS = 30
+FARTHEST = 1e12
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ def step_to_hyperplane(threat: Threat, points: Images, normals: Images, values: 
     for _ in range(NEWTON_STEPS):
         slope = torch.where(moved < room, slopes * pace, 0).sum(1)
         forward = torch.where(slope > 0, remaining / slope, 0)
-        radius = radius + forward
+        # Beside vanishing weights the quotient overflows, and infinity times a pace of 0 is not a number.
+        radius = (radius + forward).clamp_max(FARTHEST)
         moved = torch.minimum(radius[:, None] * pace, room)
         remaining = (values.abs() - (slopes * moved).sum(1)).clamp_min(0)
         if not ((remaining > 1e-6 * values.abs()) & (slope > 0)).any():

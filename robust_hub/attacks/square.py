@@ -52,6 +52,8 @@ class Square:
     def __call__(self, classifier: nn.Module, images: Images, labels: Labels) -> Images:
         """Returns adversarial images; where none was found, those of largest margin."""
         propose = _Linf(self.threat.eps) if isinstance(self.threat, Linf) else _L2(self.threat.eps)
+        if not len(images):
+            return images.clone()
         found, number = images.clone(), torch.arange(len(images), device=images.device)
         with eval_mode(classifier):
             best = propose.first(images)

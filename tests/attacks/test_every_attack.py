@@ -194,3 +194,11 @@ def test_a_fooled_image_leaves_the_batch(create_smooth, attack):
     # Every image has label 0, so what one call classifies rightly is what the next one sees.
     assert sizes[1:] == right[: len(sizes) - 1]
     assert 0 < sizes[-1] < sizes[0]
+
+
+@pytest.mark.parametrize(
+    "attack", [TargetedAPGD(Linf(0.1)), TargetedFAB(Linf(0.1))], ids=lambda attack: type(attack).__name__
+)
+def test_as_many_targets_as_classes_are_refused(create_linear, images, labels, attack):
+    with pytest.raises(ValueError, match="targets must be fewer than the 3 classes, got 9"):
+        attack(create_linear(), images, labels)
