@@ -71,10 +71,10 @@ def plot_survivors(path: Path, survivors: dict[str, Accuracy], *, threat: str) -
     figure = Figure(figsize=(1.2 * len(survivors) + 1.5, 4), layout="constrained")
     axes = figure.subplots()
     accuracies = list(survivors.values())
-    colors = ["0.7", *["C0"] * (len(survivors) - 1)]
+    colors = ["0.85", *["#9ecae1"] * (len(survivors) - 1)]
     axes.bar(list(survivors), [100 * one.value for one in accuracies], yerr=_error_bars(accuracies), color=colors)
     for place, accuracy in enumerate(accuracies):
-        axes.annotate(f"{100 * accuracy.value:.1f}", (place, 1.5), ha="center", color="white", fontweight="bold")
+        axes.annotate(f"{100 * accuracy.value:.1f}", (place, 1.5), ha="center", fontweight="bold")
     axes.set(ylabel=f"accuracy after the attack, {threat} (%)", ylim=(0, 100))
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(f"n = {accuracies[0].n}, bars are 95 % intervals", fontsize=9, loc="left")
