@@ -178,6 +178,7 @@ def test_an_unperturbed_image_has_an_unperturbed_stored_image():
         (lambda logits: logits.softmax(1), "gives probabilities"),
         (lambda logits: logits * torch.nan, "gives NaN or infinite logits"),
         (lambda logits: logits / 0, "gives NaN or infinite logits"),
+        (lambda logits: logits.detach(), "cuts off the gradient to its images"),
     ],
 )
 def test_logits_that_are_none_are_refused(accelerator, create_smooth, many, tmp_path, change, message):

@@ -62,12 +62,12 @@ class Evidence:
         return Evidence(*(getattr(self, field.name).to(device) for field in fields(self)))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Gives the parts by their names, on the CPU, as safetensors stores them."""
-        return {field.name: getattr(self, field.name).cpu().contiguous() for field in fields(self)}
+        """Gives the parts by their names."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def save(self, file: Path) -> None:
         """Writes a safetensors file."""
-        save_file(self.tensors(), file)
+        save_file({name: tensor.cpu().contiguous() for name, tensor in self.tensors().items()}, file)
 
     @classmethod
     def load(cls, file: Path) -> "Evidence":

@@ -29,7 +29,7 @@ class Journal:
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self._file(first, stage)
         unfinished = file.with_suffix(".unfinished")
-        save_file(tensors, unfinished)
+        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, unfinished)
         with unfinished.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(unfinished, file)

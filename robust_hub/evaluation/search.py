@@ -1,5 +1,6 @@
 """The classifier that attacks search on: the one under test made faster, with logits that agree."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Literal
 
@@ -47,14 +48,16 @@ def _channels_last(classifier: PixelClassifier) -> PixelClassifier:
     return deepcopy(classifier).to(memory_format=torch.channels_last)
 
 
-def _where_equal(transform, classifier: PixelClassifier, images: Images) -> PixelClassifier:
+def _where_equal(
+    transform: Callable[[PixelClassifier], PixelClassifier], classifier: PixelClassifier, images: Images
+) -> PixelClassifier:
     try:
         changed = transform(classifier)
         with torch.no_grad():
             before, after = classifier(images), changed(images)
+        agrees = (before - after).abs().max() <= TOLERANCE * before.abs().max().clamp_min(1)
     except Exception:  # a network that torch.fx can't trace raises whatever it likes; it then stays as it is
         return classifier
-    agrees = (before - after).abs().max() <= TOLERANCE * before.abs().max().clamp_min(1)
     return changed if agrees else classifier
 
 

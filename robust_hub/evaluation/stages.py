@@ -66,7 +66,8 @@ def evaluate_in_stages(
         label: named on the progress bar; without it there is none.
 
     Raises:
-        ValueError: when images leave [0, 1], or the classifier gives no finite logits, or probabilities.
+        ValueError: when images leave [0, 1], or the classifier gives probabilities, logits that are not finite, or no
+            gradient.
     """
     start = time.perf_counter()
     stages = attack.stages(classifier.num_classes)
@@ -110,6 +111,9 @@ def _classify(classifier: PixelClassifier, images: Images, labels: Labels) -> Ma
             f"images must be in [0, 1], got values from {images.min():.3g} to {images.max():.3g}; leave mean and std "
             "to the classifier"
         )
+    with torch.enable_grad():
+        if not classifier(images[:1].detach().requires_grad_()).requires_grad:
+            raise ValueError("the classifier cuts off the gradient to its images; attacks need it, so let it through")
     with torch.no_grad():
         logits = classifier(images)
     if not logits.isfinite().all():

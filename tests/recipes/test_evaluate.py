@@ -64,6 +64,15 @@ def finished(folder, tmp_path_factory) -> Path:
     return output
 
 
+def other_weights(folder: Path, place: Path) -> Path:
+    """Copies a model folder, and changes one weight."""
+    shutil.copytree(folder, place)
+    weights = load_file(place / "model.safetensors")
+    weights["fc.bias"] = weights["fc.bias"] + 1
+    save_file(weights, place / "model.safetensors", metadata={"format": "pt"})
+    return place
+
+
 def told(output: Path) -> dict:
     return json.loads((output / "evaluation.json").read_text())
 
@@ -114,11 +123,7 @@ def test_a_finished_run_is_told_again_without_being_run(finished, folder, capsys
 
 
 def test_evidence_of_other_weights_is_refused(finished, folder, tmp_path):
-    copy = tmp_path / "resnet"
-    shutil.copytree(folder, copy)
-    weights = load_file(copy / "model.safetensors")
-    weights["fc.bias"] = weights["fc.bias"] + 1
-    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    copy = other_weights(folder, tmp_path / "resnet")
     report = told(finished)
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run" / "evaluation.json").write_text(json.dumps({**report, "model": f"local-dir:{copy}"}))
@@ -164,11 +169,7 @@ def test_the_state_of_another_evaluation_is_refused(finished, folder, change, me
 
 
 def test_the_state_of_other_weights_is_refused(finished, folder, tmp_path):
-    copy = tmp_path / "resnet"
-    shutil.copytree(folder, copy)
-    weights = load_file(copy / "model.safetensors")
-    weights["fc.bias"] = weights["fc.bias"] + 1
-    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    copy = other_weights(folder, tmp_path / "resnet")
     shutil.copytree(finished, tmp_path / "run")
     identity = json.loads((tmp_path / "run" / "run.json").read_text())
     (tmp_path / "run" / "run.json").write_text(json.dumps({**identity, "model": f"local-dir:{copy}"}))
