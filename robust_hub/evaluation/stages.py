@@ -78,7 +78,7 @@ def evaluate_in_stages(
         for indices, images, labels in _numbered(loader, accelerator.process_index, accelerator.num_processes):
             first = int(indices[0])
             if (clean := journal.read(first, "clean")) is None:
-                clean = {"indices": indices, "labels": labels, "clean": _classify(classifier, images, labels)}
+                clean = {"indices": indices, "labels": labels, "clean": _classify(classifier, search, images, labels)}
                 journal.write(first, "clean", clean)
             standing = clean["clean"].to(indices.device)
             for number, (name, stage) in enumerate(stages.items()):
@@ -104,7 +104,7 @@ def _numbered(loader: Loader, rank: int, world: int) -> Iterator[tuple[Tensor, I
         done += len(images)
 
 
-def _classify(classifier: PixelClassifier, images: Images, labels: Labels) -> Mask:
+def _classify(classifier: PixelClassifier, search: nn.Module, images: Images, labels: Labels) -> Mask:
     """Classifies the images as they are: the one place where images and logits are checked."""
     if images.min() < 0 or images.max() > 1:
         raise ValueError(
@@ -112,7 +112,8 @@ def _classify(classifier: PixelClassifier, images: Images, labels: Labels) -> Ma
             "to the classifier"
         )
     with torch.enable_grad():
-        if not classifier(images[:1].detach().requires_grad_()).requires_grad:
+        # Asked of the copy without trainable weights: with them, logits have a gradient in any case.
+        if not search(images[:1].detach().requires_grad_()).requires_grad:
             raise ValueError("the classifier cuts off the gradient to its images; attacks need it, so let it through")
     with torch.no_grad():
         logits = classifier(images)
