@@ -100,9 +100,9 @@ def resize_at_random(x):
     return F.pad(small, (left, 8 - side - left, top, 8 - side - top), value=normalised(0)).flatten(1)
 
 
-def wiggle(x):
-    """Does nothing at the levels that clean pixels have, and between them swings too fast for steps of PGD-50."""
-    return normalised(pixels(x) + 0.2 * torch.sin(2 * torch.pi * pixels(x) / (LEVEL / 4)))
+def wiggle(swings: int) -> Callable:
+    """Does nothing at the levels that clean pixels have; between them swings too fast for long steps of PGD."""
+    return behind(lambda x: normalised(pixels(x) + 0.2 * torch.sin(2 * torch.pi * pixels(x) * swings / LEVEL)))
 
 
 def saturated_by(watched: list[int], threshold: float) -> Callable:
@@ -153,7 +153,8 @@ PLANTED = {
     "gradient nan": (behind(lambda x: x + 0 * (0 * x).sqrt()), {"zero gradient", "square"}),
     "masked where perturbed much": (saturated_by(ALWAYS_ZERO, 0.75 * THREAT.eps), {"rise with eps", "mid-grey"}),
     "masked from most starts": (saturated_by(RARELY_INKED, 0.0), {"restarts"}),
-    "shattered gradient": (behind(wiggle), {"more steps"}),
+    "gradient shattered once a level": (wiggle(1), {"more than 10 steps"}),
+    "gradient shattered four times a level": (wiggle(4), {"more than 50 steps"}),
 }
 # What must see a reversed gradient when no evaluation says which images fell to the momentum of Auto-PGD.
 WITHOUT_EVALUATION = {"noise", "square"}

@@ -22,7 +22,7 @@ from robust_hub.losses import cross_entropy, margin
 from robust_hub.threats import Threat
 from robust_hub.types import Images, Labels, Mask, PerExample
 
-STEPS, MORE_STEPS, CURVE_STEPS = 50, 200, 20
+FEW_STEPS, STEPS, MORE_STEPS, CURVE_STEPS = 10, 50, 200, 20
 RESTARTS = 5
 # Most of Square's successes come early, and AutoAttack's 5000 queries would cost more than all the rest.
 QUERIES = 1000
@@ -39,7 +39,12 @@ CHECKS = {
     "mid-grey": (0.02, 2, f"accuracy above chance under PGD in a ball that has mid-grey in it; {MASKED}"),
     # Stronger attacks are stronger: at an eps larger than it was trained for, an honest small ReLU network lost 12
     # points to five restarts, 9 to the margin and 7 to more steps. Where gradients are masked it is most of all.
-    "more steps": (0.15, 2, f"share of images that {MORE_STEPS} steps of PGD fool and {STEPS} do not; {MASKED}"),
+    "more than 10 steps": (0.15, 2, f"share of images that {STEPS} steps of PGD fool and {FEW_STEPS} do not; {MASKED}"),
+    "more than 50 steps": (
+        0.15,
+        2,
+        f"share of images that {MORE_STEPS} steps of PGD fool and {STEPS} do not; {MASKED}",
+    ),
     "restarts": (0.15, 2, f"share of images that PGD fools in {RESTARTS} restarts and not in the first; {MASKED}"),
     "margin loss": (0.15, 2, f"share of images that PGD fools on the margin and not on the cross-entropy; {MASKED}"),
     # Attacks that know less find next to nothing that gradients of the classifier itself have missed.
@@ -155,10 +160,10 @@ def _attack(
     after = partial(_withstand, classifier, images, labels)
     everything = torch.ones_like(survivors)
     clean = right(classifier, images, labels)
-    pgd = after(_pgd(threat, threat.eps), everything)
+    few, pgd = after(_pgd(threat, threat.eps, FEW_STEPS), clean), after(_pgd(threat, threat.eps), everything)
     standing = clean & pgd
     stronger = {
-        "more steps": after(_pgd(threat, threat.eps, MORE_STEPS), standing),
+        "more than 50 steps": after(_pgd(threat, threat.eps, MORE_STEPS), standing),
         "restarts": after(_pgd(threat, threat.eps, restarts=RESTARTS - 1), standing),
         "margin loss": after(_pgd_on_margin(threat), standing),
     }
@@ -173,6 +178,7 @@ def _attack(
     return {
         "clean": clean,
         "pgd": pgd,
+        "more than 10 steps": few & ~pgd,
         "eps zero": after(_pgd(threat, 0.0, steps=1), everything) != clean,
         "at mid-grey": after(_pgd(threat, to_grey), clean),
         **{f"{factor} eps": withstood for factor, withstood in curve.items()},
