@@ -77,6 +77,7 @@ def main(
         totals = [total + one for total, one in zip(totals, seconds, strict=True)]
         counts = [int(one.robust.sum()) for one in (reference, ours, low)]
         lines.append((name, len(attacked), *counts, f"{100 * agree:.1f}", *_columns(*seconds)))
+        tqdm.write(f"{name}: {seconds[0]:.0f} s, ours {seconds[1]:.0f} s, with bfloat16 {seconds[2]:.0f} s")
         standing = standing.clone()
         standing[standing.clone()] = ours.robust
     lines.append(("total", "", "", "", "", "", *_columns(*totals)))
