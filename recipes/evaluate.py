@@ -78,6 +78,9 @@ class Config:
 
 def main(config: Config) -> None:
     """Evaluates a model and prints what came of it."""
+    for option in ("honesty_images", "batch_size"):
+        if getattr(config, option) < 1:
+            raise ValueError(f"--{option.replace('_', '-')} must be at least 1, got {getattr(config, option)}")
     threat = parse_threat(config.threat)
     attack = AutoAttack(threat, config.version)
     accelerator = make_accelerator(config.run)
@@ -153,21 +156,26 @@ def main(config: Config) -> None:
     )
     if accelerator.is_main_process:
         evidence.save(folder / EVIDENCE)
-        plot_accuracy_curves(
-            folder / "accuracy_against_eps.png",
-            radii,
-            {classifier.architecture: curve},
-            norm=threat.name,
-            reported=threat.eps,
-        )
-        after = {"clean": evaluation.clean_accuracy, **{k: Accuracy.of(v) for k, v in evaluation.survivors.items()}}
-        plot_survivors(folder / "survivors.png", after, threat=str(threat))
-        plot_classes(folder / "classes.png", report.classes(), threat=str(threat))
+        _draw(report, radii, curve, folder)
         # Last, as it says that all the rest is there.
         report.write(folder)
         shutil.rmtree(config.run.checkpoints)
     accelerator.print(report.table())
     accelerator.end_training()
+
+
+def _draw(report: Report, radii: list[float], curve: list[float], folder: Path) -> None:
+    threat, evaluation = parse_threat(report.threat), report.evaluation
+    plot_accuracy_curves(
+        folder / "accuracy_against_eps.png",
+        radii,
+        {report.architecture: curve},
+        norm=threat.name,
+        reported=threat.eps,
+    )
+    after = {stage: Accuracy.of(mask) for stage, mask in evaluation.survivors.items()}
+    plot_survivors(folder / "survivors.png", {"clean": evaluation.clean_accuracy, **after}, threat=report.threat)
+    plot_classes(folder / "classes.png", report.classes(), threat=report.threat)
 
 
 def verify(verify: Path) -> None:

@@ -178,9 +178,19 @@ def test_the_state_of_other_weights_is_refused(finished, folder, tmp_path):
         evaluate.main(resumed)
 
 
-def test_no_images_at_all_are_refused(folder, tmp_path):
-    with pytest.raises(ValueError, match="the number of images must be at least 1, got 0"):
-        evaluate.main(config(folder, tmp_path / "run", source=Source("synthetic", test_images=0)))
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"source": Source("synthetic", test_images=0)}, "the number of images must be at least 1, got 0"),
+        ({"honesty_images": 0}, "--honesty-images must be at least 1, got 0"),
+        ({"batch_size": 0}, "--batch-size must be at least 1, got 0"),
+        ({"threat": "linf:8"}, r"eps must be in \(0, 1\), got 8"),
+    ],
+)
+def test_bad_numbers_are_refused_before_anything_is_written(folder, tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate.main(config(folder, tmp_path / "run", **change))
+    assert not (tmp_path / "run").exists()
 
 
 # A fresh process, killed when everything but the report has been written.
