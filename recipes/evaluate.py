@@ -7,6 +7,7 @@ The attack is AutoAttack's standard ensemble; `--version quick` is its first two
 be called AutoAttack. Writes OUTPUT/evaluation.json, OUTPUT/evidence.safetensors and three pictures. A run that was
 killed goes on with `--resume`. With `--verify` it classifies the images of a finished evaluation again, and the
 perturbed ones that its evidence keeps: seconds, for anyone who doubts the figure.
+Expected of resnet18_cifar.nfgsm_linf8_cifar10 (quick, n = 1,000, linf 8/255): 69.5 clean, 35.9 robust, no flag.
 """
 
 import itertools

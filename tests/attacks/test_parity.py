@@ -183,7 +183,9 @@ def test_targeted_fab_walks_where_the_authors_does(attacked, norm):
     assert (away < 1e-4).float().mean() >= 0.98
 
 
-@pytest.mark.parametrize(("threat", "project"), [(Linf(0.15), projection_linf), (L2(0.7), projection_l2)], ids=str)
+@pytest.mark.parametrize(
+    ("threat", "project"), [(Linf(0.15), projection_linf), (L2(0.7), projection_l2)], ids=["linf", "l2"]
+)
 def test_a_step_to_a_hyperplane_is_that_of_the_authors(threat, project):
     points, normals = (2 * torch.rand(20, 1, 8, 8) - 0.5).clamp(0, 1), torch.randn(20, 1, 8, 8)
     values = 10 * torch.randn(20)
