@@ -16,21 +16,30 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
-from accelerate import Accelerator
-from accelerate.utils import set_seed
 from tyro.conf import Suppress
 
-from robust_hub.classifiers import PixelClassifier, Teacher
+from robust_hub.attacks import PGD
+from robust_hub.classifiers import PixelClassifier
 from robust_hub.command_line import Json, command_line
-from robust_hub.data import Source, load_data
-from robust_hub.hub import check_label_names, fingerprint, load, open_student, read_facts
-from robust_hub.methods import IGAM, RRM, Objective, Plain
+from robust_hub.data import Source
+from robust_hub.hub import open_student
+from robust_hub.lessons import Lesson, open_lesson
+from robust_hub.losses import cosine_distance, relative_distance
+from robust_hub.methods import ARD, IGAM, KD, PAG, RRM, MixACM, Objective, Plain
 from robust_hub.methods.base import check_same_task
-from robust_hub.methods.igam import loss, random_logits
-from robust_hub.results import Result, draw_pictures, published, save_result, table, trained
-from robust_hub.runs import Run, check_folder, claim_folder, identity_of, make_accelerator
-from robust_hub.tasks import Task, open_task
-from robust_hub.threats import parse_threat
+from robust_hub.methods.igam import loss, probability, random_logits
+from robust_hub.methods.pag_targets import (
+    NearestNeighbours,
+    Representatives,
+    StoredGradients,
+    Targets,
+    TeacherGradients,
+    class_examples,
+    class_means,
+)
+from robust_hub.results import Result
+from robust_hub.runs import Run
+from robust_hub.tasks import Task
 from robust_hub.training import Training
 
 DIGITS_TEACHER = "small_cnn_grey.trades_linf0.1_digits"
@@ -60,8 +69,10 @@ class Config:
     training: Training = field(default_factory=Training)
 
 
-ObjectiveFor: TypeAlias = Callable[[PixelClassifier, Teacher], Objective]
-GRADIENT_OF = {"loss": loss, "random-logits": random_logits}
+NEIGHBOURS = 50
+ObjectiveFor: TypeAlias = Callable[[PixelClassifier, Lesson], Objective]
+GRADIENT_OF = {"loss": loss, "probability": probability, "random-logits": random_logits}
+FEATURE_DISTANCE = {"cosine": cosine_distance, "relative-l2": relative_distance}
 
 
 @dataclass(frozen=True)
@@ -70,16 +81,21 @@ class Alignment:
 
     Attributes:
         weight: of the gradient distance.
-        gradient_of: the scalar whose input gradients are compared: the paper's, or ours, which learns faster.
+        gradient_of: the scalar whose input gradients are compared: the paper's, its authors' code's, or ours, which
+            learns faster.
         logit_weight: of the distance between logits.
+        adversarial_weight: of a discriminator between the gradients of student and teacher; 0 leaves it out.
+        discriminator_period: the discriminator learns at every so manieth step.
         noise: radius of uniform noise on the images, in pixel units.
         start: steps trained with cross-entropy alone.
         ramp: steps over which the weights then grow from 0.
     """
 
     weight: float = 1.0
-    gradient_of: Literal["loss", "random-logits"] = "loss"
+    gradient_of: Literal["loss", "probability", "random-logits"] = "loss"
     logit_weight: float = 0.0
+    adversarial_weight: float = 0.0
+    discriminator_period: int = 5
     noise: float = 8 / 255
     start: int = 0
     ramp: int = 500
@@ -88,26 +104,141 @@ class Alignment:
 def igam(config: Config, alignment: Alignment, *, compare_with: Suppress[Sequence[Result]] = ()) -> Result:
     """Makes the student's input gradients those of the teacher."""
 
-    def objective(student: PixelClassifier, teacher: Teacher) -> Objective:
+    def objective(student: PixelClassifier, lesson: Lesson) -> Objective:
         options = {**vars(alignment), "gradient_of": GRADIENT_OF[alignment.gradient_of]}
-        return IGAM(student, teacher, **options)
+        return IGAM(student, lesson.teacher, **options)
 
-    return transfer(config, repr(alignment).replace("Alignment", "IGAM"), objective, compare_with)
+    return transfer(config, repr(alignment).replace("Alignment", "IGAM"), objective, compare_with=compare_with)
 
 
-def rrm(config: Config, *, cross_entropy_weight: float = 0.005, projection: bool = False) -> Result:
+@dataclass(frozen=True)
+class Maps:
+    """What MixACM compares; see `robust_hub.methods.MixACM`.
+
+    Attributes:
+        stages: the student's stages by their names in timm's feature_info, or all.
+        teacher_stages: the teacher's, in the same order, or all.
+        weight: of the distances between channel maps.
+        divergence_weight: of the divergence from the teacher's predictions.
+        cross_entropy_weight: of the mixed labels.
+        temperature: divides the logits of both before the softmax.
+        mixup: the concentration of the Beta distribution of the mixed images' shares.
+    """
+
+    stages: tuple[str, ...] = ("all",)
+    teacher_stages: tuple[str, ...] = ("all",)
+    weight: float = 10.0
+    divergence_weight: float = 1.0
+    cross_entropy_weight: float = 0.1
+    temperature: float = 1.0
+    mixup: float = 1.0
+
+
+def mixacm(config: Config, maps: Maps) -> Result:
+    """Makes the student's channels active where the teacher's are, stage by stage, on mixed images."""
+    return transfer(
+        config,
+        repr(maps).replace("Maps", "MixACM"),
+        lambda student, lesson: MixACM(student, lesson.teacher, **vars(maps)),
+    )
+
+
+def pag(
+    config: Config,
+    *,
+    targets: Literal["one-image", "class-mean", "nearest-neighbour", "teacher", "stored"] = "teacher",
+    stored: Path = Path(),
+    weight: float = 2.0,
+    classes_per_image: int = 1,
+) -> Result:
+    """Makes the student's input gradients towards each class point where the class is.
+
+    Args:
+        config: what every method needs; without targets of the teacher, it is only compared with.
+        targets: where gradients should point; those of the teacher are ours, the paper has none of a robust model.
+        stored: for stored targets, a .npy of a gradient for each training image and class, n k c h w, row by row as
+            they stand in the data.
+        weight: of the cosine distances, summed over classes.
+        classes_per_image: how many classes, drawn anew for each image, stand for all in one step.
+    """
+
+    def objective(student: PixelClassifier, lesson: Lesson) -> Objective:
+        chosen = pag_targets(targets, student, lesson)
+        return PAG(student, chosen, weight=weight, classes_per_image=classes_per_image)
+
+    method = f"PAG({targets=}, {weight=}, {classes_per_image=})"
+    return transfer(config, method, objective, stored=stored if targets == "stored" else None)
+
+
+def pag_targets(targets: str, student: PixelClassifier, lesson: Lesson) -> Targets:
+    """Makes the targets of that name."""
+    classes = student.num_classes
+    if targets == "teacher":
+        return TeacherGradients(lesson.teacher, student)
+    if targets == "stored":
+        return StoredGradients()
+    images = lesson.training_images(student)
+    if targets == "class-mean":
+        return Representatives(class_means(images, classes))
+    if targets == "one-image":
+        return Representatives(class_examples(images, classes, 1).squeeze(1))
+    return NearestNeighbours(class_examples(images, classes, NEIGHBOURS))
+
+
+def rrm(
+    config: Config,
+    *,
+    cross_entropy_weight: float = 0.005,
+    projection: bool = False,
+    distance: Literal["cosine", "relative-l2"] = "cosine",
+) -> Result:
     """Makes the student's features point where those of the teacher do.
 
     Args:
         config: what every method needs.
         cross_entropy_weight: of the labels, beside a feature term of weight 1.
         projection: a linear layer, not published, between features of different widths.
+        distance: between the features.
     """
+    options = {"cross_entropy_weight": cross_entropy_weight, "projection": projection}
+    return transfer(
+        config,
+        f"RRM({cross_entropy_weight=}, {projection=}, {distance=})",
+        lambda student, lesson: RRM(student, lesson.teacher, **options, distance=FEATURE_DISTANCE[distance]),
+    )
 
-    def objective(student: PixelClassifier, teacher: Teacher) -> Objective:
-        return RRM(student, teacher, cross_entropy_weight=cross_entropy_weight, projection=projection)
 
-    return transfer(config, f"RRM({cross_entropy_weight=}, {projection=})", objective)
+def kd(config: Config, *, temperature: float = 4.0, cross_entropy_weight: float = 0.1) -> Result:
+    """Makes the student's predictions on clean images those of the teacher: a baseline that is not robust.
+
+    Args:
+        config: what every method needs.
+        temperature: divides the logits of both before the softmax.
+        cross_entropy_weight: of the labels, beside the divergence times the squared temperature.
+    """
+    options = {"temperature": temperature, "cross_entropy_weight": cross_entropy_weight}
+    return transfer(
+        config,
+        f"KD({temperature=}, {cross_entropy_weight=})",
+        lambda student, lesson: KD(student, lesson.teacher, **options),
+    )
+
+
+def ard(config: Config, *, steps: int = 10, temperature: float = 30.0, cross_entropy_weight: float = 0.0) -> Result:
+    """Makes the student's predictions under attack those of the teacher on clean images: strong, and expensive.
+
+    Args:
+        config: what every method needs.
+        steps: gradients of the PGD attack; its step is 2.5 eps / steps.
+        temperature: divides the logits of both before the softmax.
+        cross_entropy_weight: of the labels of clean images, beside the divergence times the squared temperature.
+    """
+    options = {"temperature": temperature, "cross_entropy_weight": cross_entropy_weight}
+
+    def objective(student: PixelClassifier, lesson: Lesson) -> Objective:
+        return ARD(student, lesson.teacher, PGD.standard(lesson.threat, steps=steps), **options)
+
+    return transfer(config, f"ARD({steps=}, {temperature=}, {cross_entropy_weight=})", objective)
 
 
 def plain(config: Config) -> Result:
@@ -137,63 +268,43 @@ def digits(output: Path = Path("runs/digits"), *, resume: bool = False) -> None:
     igam(longer, alignment, compare_with=[baseline])
 
 
-class Lesson(NamedTuple):
-    """What is at hand once a student has learnt; the teacher's facts and hash are those of before the training."""
+class Learnt(NamedTuple):
+    """What is at hand once a student has learnt."""
 
-    accelerator: Accelerator
+    lesson: Lesson
     task: Task
-    teacher: PixelClassifier
-    teacher_facts: dict
-    teacher_sha256: str
     student: Result
 
 
-def learn(config: Config, method: str, objective_for: ObjectiveFor) -> Lesson:
+def learn(config: Config, method: str, objective_for: ObjectiveFor, stored: Path | None = None) -> Learnt:
     """Trains a student and tests it."""
-    threat = parse_threat(config.threat)
-    accelerator = make_accelerator(config.run)
-    teacher_facts, teacher_sha256 = read_facts(config.teacher), fingerprint(config.teacher)
-    identity = identity_of(accelerator, method, config, sha256={"teacher": teacher_sha256})
-    check_folder(config.run, identity)
-    data = load_data(config.source)
-    teacher = Teacher(load(config.teacher))
-    check_label_names(teacher.classifier, data.label_names)
-    set_seed(config.training.seed)
+    lesson = open_lesson(config, method)
+    data = lesson.data
     student = open_student(
         config.student, config.student_args, num_classes=data.num_classes, image_shape=data.image_shape
     )
-    check_same_task(student, teacher)
-    objective = objective_for(student, teacher)
-    task = open_task(accelerator, data, config.source, config.training, threat, student)
-    claim_folder(accelerator, config.run, identity)
-    set_seed(config.training.seed, device_specific=True)
-
-    best, progress = task.fit(accelerator, objective, config.training, config.run)
-    evaluation = task.evaluate(accelerator, best, method)
-    teacher = teacher.to(accelerator.device).classifier
-    learnt = trained(accelerator, method, best, evaluation, progress)
-    return Lesson(accelerator, task, teacher, teacher_facts, teacher_sha256, learnt)
+    check_same_task(student, lesson.teacher)
+    objective = objective_for(student, lesson)
+    task = lesson.open_task(student, stored)
+    lesson.begin()
+    best, progress = task.fit(lesson.accelerator, objective, config.training, config.run)
+    return Learnt(lesson, task, lesson.result(best, task, progress))
 
 
-def transfer(config: Config, method: str, objective_for: ObjectiveFor, compare_with: Sequence[Result] = ()) -> Result:
+def transfer(
+    config: Config,
+    method: str,
+    objective_for: ObjectiveFor,
+    *,
+    stored: Path | None = None,
+    compare_with: Sequence[Result] = (),
+) -> Result:
     """Runs one method from the data to the student's folder, and prints the teacher, others, and the student."""
-    accelerator, task, teacher, teacher_facts, teacher_sha256, student = learn(config, method, objective_for)
-    evaluation = task.evaluate(accelerator, teacher, "teacher")
-    results = [published("teacher", teacher, evaluation, teacher_facts), *compare_with, student]
-    accelerator.print(table(results, task.data.name, task.threat))
-    save_result(
-        accelerator,
-        config.run.output / "student",
-        student,
-        task,
-        method=method,
-        seed=config.training.seed,
-        teacher=f"{config.teacher} (sha256 {teacher_sha256[:12]})",
-        pictures=draw_pictures(accelerator, results, task, config.run.output / "pictures"),
-    )
-    accelerator.end_training()
+    lesson, task, student = learn(config, method, objective_for, stored)
+    lesson.finish(student, task, compare_with)
     return student
 
 
 if __name__ == "__main__":
-    command_line({"igam": igam, "rrm": rrm, "plain": plain, "digits": digits}, default="digits")
+    methods = {"igam": igam, "mixacm": mixacm, "rrm": rrm, "pag": pag, "kd": kd, "ard": ard, "plain": plain}
+    command_line({**methods, "digits": digits}, default="digits")

@@ -27,7 +27,10 @@ class Facts:
         command: what made it.
         seed: of the run.
         best_epoch: which epoch's averaged weights these are, chosen on validation.
-        seconds: training time, validation not counted.
+        seconds: training time, validation not counted, nor what its teacher took.
+        teacher_seconds: what training the teacher took; 0 without a teacher, nan where it is not known.
+        images: training images seen, on all processes.
+        peak_memory: most bytes that the main process held.
         passes: forward and backward passes of each network in training, on all processes.
         hardware: where it was trained and evaluated.
         versions: of the packages that matter.
@@ -47,6 +50,9 @@ class Facts:
     seed: int
     best_epoch: int
     seconds: float
+    teacher_seconds: float
+    images: int
+    peak_memory: int
     passes: dict[str, dict[str, int]]
     hardware: str
     versions: dict[str, str]

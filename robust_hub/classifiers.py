@@ -4,9 +4,13 @@ import hashlib
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robust_hub.types import Features, Images, Logits
+
+# Rec. 601 luma, by which Pillow makes colour images grey.
+LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass
@@ -29,7 +33,7 @@ class PixelClassifier(nn.Module):
         model_args: what timm's create_model was given to build it; travels into config.json.
 
     Raises:
-        ValueError: when the model's classifier is not one linear layer.
+        ValueError: when the model does not end in linear layers.
     """
 
     def __init__(self, model: nn.Module, model_args: dict):
@@ -40,10 +44,10 @@ class PixelClassifier(nn.Module):
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
         self.passes = Passes()
-        if not isinstance(self._classifier, nn.Linear | nn.Conv2d):
+        if not self.classifier_layers:
             raise ValueError(
-                f"{self.architecture} must end in one linear classifier layer, got {type(self._classifier).__name__}; "
-                "choose another architecture or its variant with a plain head"
+                f"{self.architecture} must end in a linear classifier layer, got "
+                f"{type(model.get_classifier()).__name__}; choose another architecture or its variant with a plain head"
             )
 
     @property
@@ -62,19 +66,28 @@ class PixelClassifier(nn.Module):
         return self.model.num_classes
 
     @property
+    def classifier_layers(self) -> list[nn.Linear | nn.Conv2d]:
+        """The linear layers that give logits: one in most models, two or more in those with several heads."""
+        heads = self.model.get_classifier()
+        modules = nn.ModuleList(heads if isinstance(heads, list | tuple) else [heads]).modules()
+        return [layer for layer in modules if _out_features(layer) == self.num_classes]
+
+    @property
     def num_features(self) -> int:
-        """The width of the features that enter the classifier layer."""
-        classifier = self._classifier
-        return classifier.in_features if isinstance(classifier, nn.Linear) else classifier.in_channels
+        """The width of the features that enter the classifier layer, of all of them where there are several."""
+        return sum(
+            layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels for layer in self.classifier_layers
+        )
+
+    @property
+    def stages(self) -> list[str]:
+        """The names of the stages, from the image to the classifier; empty where the model tells none."""
+        return [info["module"] for info in getattr(self.model, "feature_info", [])]
 
     @property
     def label_names(self) -> list[str]:
         """The class names in the order of the logits; empty when the checkpoint does not tell."""
         return list(self.model.pretrained_cfg.get("label_names") or [])
-
-    @property
-    def _classifier(self) -> nn.Module:
-        return self.model.get_classifier()
 
     def fingerprint(self) -> str:
         """Computes the sha256 of all weights and of mean and std, by name, wherever they came from and live."""
@@ -86,22 +99,74 @@ class PixelClassifier(nn.Module):
 
     def forward(self, images: Images) -> Logits:
         """Classifies images in [0, 1]."""
-        logits = _at_least_float32(self.model((images - self.mean) / self.std))
+        return self._counted(self.model(self._normalised(images)))
+
+    def forward_with_features(self, images: Images) -> tuple[Logits, Features]:
+        """Classifies images and returns what entered the classifier layer as well, in one pass.
+
+        Several layers' inputs stand one after the other; inputs with places, of a layer before pooling, are averaged.
+        """
+        captured: dict[nn.Module, Tensor] = {}
+        hooks = [
+            layer.register_forward_pre_hook(lambda layer, inputs: captured.update({layer: _pooled(layer, inputs[0])}))
+            for layer in self.classifier_layers
+        ]
+        try:
+            logits = self(images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return logits, _at_least_float32(torch.cat([captured[layer] for layer in self.classifier_layers], 1))
+
+    def forward_intermediates(self, images: Images) -> tuple[Logits, list[Tensor]]:
+        """Classifies images and returns the map that each stage gives as well, n c h w, in one pass.
+
+        Raises:
+            ValueError: when the model has no stages.
+        """
+        if not self.stages:
+            raise ValueError(f"{self.architecture} tells no stages; choose an architecture with timm's feature_info")
+        if not hasattr(self.model, "forward_intermediates"):
+            return self._forward_with_stage_hooks(images)
+        features, maps = self.model.forward_intermediates(self._normalised(images), output_fmt="NCHW")
+        return self._counted(self.model.forward_head(features)), list(maps)
+
+    def _forward_with_stage_hooks(self, images: Images) -> tuple[Logits, list[Tensor]]:
+        maps: list[Tensor] = []
+        stages = [self.model.get_submodule(stage) for stage in self.stages]
+        hooks = [stage.register_forward_hook(lambda _module, _inputs, output: maps.append(output)) for stage in stages]
+        try:
+            return self(images), maps
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _normalised(self, images: Images) -> Images:
+        return (images - self.mean) / self.std
+
+    def _counted(self, logits: Tensor) -> Logits:
+        logits = _at_least_float32(logits)
         self.passes.forward += len(logits)
         if logits.requires_grad:
             logits.register_hook(self.count_backward)
         return logits
 
-    def forward_with_features(self, images: Images) -> tuple[Logits, Features]:
-        """Classifies images and returns what entered the classifier layer as well, in one pass."""
-        captured: list[Tensor] = []
-        with self._classifier.register_forward_pre_hook(lambda _, inputs: captured.append(inputs[0])):
-            logits = self(images)
-        return logits, _at_least_float32(captured[0].flatten(1))
-
     def count_backward(self, gradient: Tensor) -> None:
         """Counts one backward pass for each image of the gradient; a hook for a tensor that a backward goes through."""
         self.passes.backward += len(gradient)
+
+
+def _out_features(layer: nn.Module) -> int:
+    if isinstance(layer, nn.Linear):
+        return layer.out_features
+    return layer.out_channels if isinstance(layer, nn.Conv2d) else 0
+
+
+def _pooled(layer: nn.Linear | nn.Conv2d, features: Tensor) -> Features:
+    """Averages a layer's input over its places: those before the channels of a Linear, after them of a Conv2d."""
+    if isinstance(layer, nn.Conv2d):
+        return features.flatten(2).mean(2)
+    return features if features.ndim == 2 else features.flatten(1, -2).mean(1)
 
 
 def _at_least_float32(values: Tensor) -> Tensor:
@@ -109,8 +174,30 @@ def _at_least_float32(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
+def fit_pixels(images: Images, input_size: tuple[int, int, int]) -> Images:
+    """Brings images to the channels and size that a classifier takes, differentiably; leaves them where they fit.
+
+    Colour becomes grey by luma, grey becomes three equal channels; size changes by antialiased bilinear interpolation.
+
+    Args:
+        images: of one or three channels, or of as many as wanted.
+        input_size: channels, height and width wanted.
+    """
+    channels, *size = input_size
+    if images.shape[1] != channels:
+        luma = torch.tensor(LUMA, device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
+        images = images.expand(-1, channels, -1, -1) if channels == 3 else (images * luma).sum(1, keepdim=True)
+    if list(images.shape[2:]) != size:
+        images = F.interpolate(images, size, mode="bilinear", antialias=True)
+    return images
+
+
 class Teacher(nn.Module):
-    """A classifier that never learns: no parameter requires a gradient and `train()` leaves it in eval mode."""
+    """A classifier that never learns: no parameter requires a gradient and `train()` leaves it in eval mode.
+
+    It takes images of any size, grey or in colour, and brings them to those its classifier takes by a fixed
+    differentiable map; gradients are those with respect to the images it was given.
+    """
 
     def __init__(self, classifier: PixelClassifier):
         super().__init__()
@@ -129,8 +216,15 @@ class Teacher(nn.Module):
 
     def forward(self, images: Images) -> Logits:
         """Classifies images in [0, 1]."""
-        return self.classifier(images)
+        return self.classifier(self._fitted(images))
 
     def forward_with_features(self, images: Images) -> tuple[Logits, Features]:
         """Classifies images and returns what entered the classifier layer as well."""
-        return self.classifier.forward_with_features(images)
+        return self.classifier.forward_with_features(self._fitted(images))
+
+    def forward_intermediates(self, images: Images) -> tuple[Logits, list[Tensor]]:
+        """Classifies images and returns the map that each stage gives as well."""
+        return self.classifier.forward_intermediates(self._fitted(images))
+
+    def _fitted(self, images: Images) -> Images:
+        return fit_pixels(images, self.classifier.input_size)

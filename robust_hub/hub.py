@@ -42,14 +42,28 @@ def load(name: str, *, num_classes: int | None = None) -> PixelClassifier:
     return PixelClassifier(model, config.get("model_args", {}))
 
 
+def load_with_new_head(name: str, num_classes: int) -> PixelClassifier:
+    """Loads a checkpoint and puts an untrained head for that many classes in place of its own; see `load`."""
+    classifier = load(name)
+    classifier.model.reset_classifier(num_classes)
+    classifier.model.pretrained_cfg["label_names"] = None
+    return classifier
+
+
+def knows_label_names(classifier: PixelClassifier, label_names: list[str]) -> bool:
+    """Tells whether a checkpoint knows the classes of the data, in the same order, as far as it tells."""
+    known = classifier.label_names or label_names
+    return classifier.num_classes == len(label_names) and known == label_names
+
+
 def check_label_names(classifier: PixelClassifier, label_names: list[str]) -> None:
-    """Checks that a checkpoint knows the classes of the data, in the same order, as far as it tells.
+    """Checks that a checkpoint knows the classes of the data.
 
     Raises:
         ValueError: when it does not.
     """
-    known = classifier.label_names or label_names
-    if classifier.num_classes != len(label_names) or known != label_names:
+    if not knows_label_names(classifier, label_names):
+        known = classifier.label_names or label_names
         raise ValueError(
             f"the checkpoint knows {classifier.num_classes} classes ({', '.join(known[:3])}, ...) and the data has "
             f"{len(label_names)} ({', '.join(label_names[:3])}, ...); choose a checkpoint of this data set"

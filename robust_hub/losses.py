@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from robust_hub.types import Features, Images, Labels, Logits, PerExample
 
-# Keeps a ratio of logits finite where they are all the same.
+# Keeps a ratio finite whose denominator may be 0.
 TINY = 1e-12
 
 
@@ -20,12 +20,38 @@ def kl_divergence(logits: Logits, reference: Logits) -> PerExample:
     return (log_p.exp() * (log_p - F.log_softmax(logits, dim=1))).sum(1)
 
 
+def distillation(logits: Logits, reference: Logits, temperature: float) -> PerExample:
+    """Computes T^2 KL(softmax(reference / T) || softmax(logits / T)), in nats.
+
+    Source: Hinton et al., NIPS 2014 workshop, arXiv 1503.02531, section 2.
+    """
+    return temperature**2 * kl_divergence(logits / temperature, reference / temperature)
+
+
 def cosine_distance(features: Features, reference: Features) -> PerExample:
     """Computes 1 - cos(features, reference), dimensionless, in [0, 2].
 
     Source: Vaishnavi et al., USENIX Security 2022, arXiv 2202.09994, the loss of the authors' CIFAR-10 runs.
     """
     return 1 - F.cosine_similarity(features, reference, dim=1, eps=1e-6)
+
+
+def relative_distance(features: Features, reference: Features) -> PerExample:
+    """Computes ||features - reference||_2 / ||reference||_2, dimensionless.
+
+    Source: Vaishnavi et al., USENIX Security 2022, arXiv 2202.09994, the loss of the authors' Restricted-ImageNet runs.
+    """
+    return l2_distance(features, reference) / torch.linalg.vector_norm(reference, dim=1).clamp_min(TINY)
+
+
+def l1_distance(features: Features, reference: Features) -> PerExample:
+    """Computes ||features - reference||_1, summed over the width, in the unit of the features."""
+    return (features - reference).abs().sum(1)
+
+
+def l2_distance(features: Features, reference: Features) -> PerExample:
+    """Computes ||features - reference||_2, not squared; its gradient is 0 where both are the same."""
+    return torch.linalg.vector_norm(features - reference, dim=1)
 
 
 def squared_distance(gradients: Images, reference: Images) -> PerExample:

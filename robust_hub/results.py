@@ -13,6 +13,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object, tqdm
 from tabulate import tabulate
+from torch import nn
 
 from robust_hub.attacks import PGD, eval_mode
 from robust_hub.attacks.base import loss_and_gradient
@@ -22,7 +23,7 @@ from robust_hub.evaluation import Evaluation, accuracy_curve
 from robust_hub.hub import save
 from robust_hub.losses import cross_entropy
 from robust_hub.plots import plot_accuracy_curves, plot_input_gradients
-from robust_hub.runs import hardware
+from robust_hub.runs import hardware, peak_memory
 from robust_hub.tasks import Task
 from robust_hub.threats import Threat
 from robust_hub.training import Progress
@@ -38,17 +39,19 @@ class Result:
 
     Attributes:
         name: what the table and the pictures call it.
-        classifier: the model.
+        classifier: the model; a `PixelClassifier`, or the `Teacher` around one.
         evaluation: on the test split.
-        seconds: of training; nan where it is not known.
+        seconds: of training, without the teacher's own; nan where it is not known.
+        images: training images seen, on all processes; 0 where not known.
         passes: forward and backward passes of each network in training, on all processes; empty where not known.
         best_epoch: the epoch its weights are from; 0 where not known.
     """
 
     name: str
-    classifier: PixelClassifier
+    classifier: nn.Module
     evaluation: Evaluation
     seconds: float
+    images: int
     passes: dict[str, dict[str, int]]
     best_epoch: int
 
@@ -66,12 +69,14 @@ def trained(
         network: {kind: count * accelerator.num_processes for kind, count in asdict(counts).items()}
         for network, counts in progress.passes.items()
     }
-    return Result(short_name(method), classifier, evaluation, progress.seconds, passes, progress.best_epoch)
+    name, best = short_name(method), progress.best_epoch
+    return Result(name, classifier, evaluation, progress.seconds, progress.images, passes, best)
 
 
-def published(name: str, classifier: PixelClassifier, evaluation: Evaluation, facts: dict) -> Result:
+def published(name: str, classifier: nn.Module, evaluation: Evaluation, facts: dict) -> Result:
     """Makes the result of a checkpoint; what it cost to train is what its own config.json tells."""
-    return Result(name, classifier, evaluation, facts.get("seconds", math.nan), facts.get("passes", {}), 0)
+    seconds, passes = facts.get("seconds", math.nan), facts.get("passes", {})
+    return Result(name, classifier, evaluation, seconds, facts.get("images", 0), passes, 0)
 
 
 def table(results: list[Result], data: str, threat: Threat) -> str:
@@ -134,7 +139,7 @@ def draw_pictures(accelerator: Accelerator, results: list[Result], task: Task, f
     }
 
 
-def _input_gradient(classifier: PixelClassifier, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def _input_gradient(classifier: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     with eval_mode(classifier):
         _, gradient = loss_and_gradient(lambda pixels: cross_entropy(classifier(pixels), labels), images)
     return gradient
@@ -149,6 +154,7 @@ def save_result(
     method: str,
     seed: int,
     teacher: str = "",
+    teacher_seconds: float = 0.0,
     pictures: dict[Path, str] = MappingProxyType({}),
 ) -> None:
     """Writes the folder of a trained student, on the main process.
@@ -161,6 +167,7 @@ def save_result(
         method: the objective with its arguments, its name before the first bracket.
         seed: of the run.
         teacher: what taught it; empty when nobody did.
+        teacher_seconds: what training the teacher took; nan where that is not known.
         pictures: plots to put into the folder, with what they show.
     """
     architecture = result.classifier.architecture
@@ -179,6 +186,9 @@ def save_result(
         seed=seed,
         best_epoch=result.best_epoch,
         seconds=result.seconds,
+        teacher_seconds=teacher_seconds,
+        images=result.images,
+        peak_memory=peak_memory(accelerator),
         passes=result.passes,
         hardware=hardware(accelerator),
         versions={package: version(package) for package in PACKAGES},

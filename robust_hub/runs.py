@@ -3,6 +3,7 @@
 import json
 import platform
 import re
+import resource
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import is_tensorboard_available, is_trackio_available
+from accelerate.utils import DistributedDataParallelKwargs, is_tensorboard_available, is_trackio_available
 
 IDENTITY = "run.json"
 UNFINISHED = "run.json.unfinished"
@@ -46,7 +47,12 @@ def make_accelerator(run: Run) -> Accelerator:
     available = {"none": True, "tensorboard": is_tensorboard_available(), "trackio": is_trackio_available()}
     if not available[run.log_with]:
         raise ValueError(f"--log-with {run.log_with} needs a package that is missing; pip install {run.log_with}")
-    return Accelerator(log_with=None if run.log_with == "none" else run.log_with, project_dir=run.output)
+    return Accelerator(
+        log_with=None if run.log_with == "none" else run.log_with,
+        project_dir=run.output,
+        # Some of timm's architectures have weights that take no part in the logits, and a discriminator rests at times.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
 
 
 def identity_of(
@@ -86,6 +92,14 @@ def claim_folder(accelerator: Accelerator, run: Run, identity: dict) -> None:
     accelerator.wait_for_everyone()
     if run.log_with != "none":
         accelerator.init_trackers(run.output.name)
+
+
+def peak_memory(accelerator: Accelerator) -> int:
+    """Tells the most bytes that this process has held so far: of the accelerator's memory, or of the machine's."""
+    if accelerator.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(accelerator.device)
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes * (1 if platform.system() == "Darwin" else 1024)
 
 
 def hardware(accelerator: Accelerator) -> str:

@@ -1,14 +1,18 @@
 """A task: a data set and a threat, as one classifier meets them on this process."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 from accelerate import Accelerator
+from torch import nn
 
 from robust_hub.attacks import PGD
 from robust_hub.classifiers import PixelClassifier
 from robust_hub.data import Data, Loader, Shard, Source, evaluation_loader, subset, training_loader
 from robust_hub.evaluation import Evaluation, Scores, evaluate
 from robust_hub.methods import Objective
+from robust_hub.plans import rehearse
 from robust_hub.runs import Run
 from robust_hub.threats import Threat
 from robust_hub.training import Progress, Training, fit
@@ -38,7 +42,8 @@ class Task:
     def fit(
         self, accelerator: Accelerator, objective: Objective, training: Training, run: Run
     ) -> tuple[PixelClassifier, Progress]:
-        """Trains the objective's student in a run's folder; see `training.fit`."""
+        """Tells what it will cost, and trains the objective's student in a run's folder; see `training.fit`."""
+        accelerator.print(rehearse(accelerator, objective, self.train, training))
         return fit(
             accelerator,
             objective,
@@ -54,7 +59,7 @@ class Task:
         measured = evaluate(accelerator, classifier, self.validation, PGD.standard(self.threat, steps=10))
         return Scores(measured.clean_accuracy.value, measured.robust_accuracy.value)
 
-    def evaluate(self, accelerator: Accelerator, classifier: PixelClassifier, name: str) -> Evaluation:
+    def evaluate(self, accelerator: Accelerator, classifier: nn.Module, name: str) -> Evaluation:
         """Measures clean accuracy and that under PGD-50 on test images."""
         return evaluate(accelerator, classifier, self.test, PGD.standard(self.threat, steps=50), label=name)
 
@@ -66,8 +71,22 @@ def open_task(
     training: Training,
     threat: Threat,
     classifier: PixelClassifier,
+    stored: Path | None = None,
 ) -> Task:
-    """Makes the loaders for what a classifier takes; reads small sets into memory, so bad images are found here."""
+    """Makes the loaders for what a classifier takes; reads small sets into memory, so bad images are found here.
+
+    Args:
+        accelerator: of the run.
+        data: the images.
+        source: how they are augmented, and how many are tested.
+        training: batch size and seed.
+        threat: what is to be withstood.
+        classifier: whose images and classes they should fit.
+        stored: a .npy of a target gradient for each training image and class, which training batches then bring along.
+
+    Raises:
+        ValueError: when the stored gradients do not fit, or a batch does not.
+    """
     shard = Shard(accelerator.process_index, accelerator.num_processes, accelerator.gradient_accumulation_steps)
     common = {"input_size": classifier.input_size, "device": accelerator.device, "shard": shard}
     return Task(
@@ -78,8 +97,24 @@ def open_task(
             batch_size=training.batch_size,
             augmentation=source.augmentation,
             seed=training.seed,
+            stored=None if stored is None else _read_stored(stored, data, classifier),
             **common,
         ),
         evaluation_loader(subset(data.validation, VALIDATION_IMAGES), batch_size=EVALUATION_BATCH, **common),
         evaluation_loader(subset(data.test, source.test_images), batch_size=EVALUATION_BATCH, **common),
     )
+
+
+def _read_stored(file: Path, data: Data, classifier: PixelClassifier) -> np.ndarray:
+    """Maps stored target gradients into memory; raises ValueError when they do not fit the data and the classifier."""
+    try:
+        stored = np.load(file, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{file} is not a readable .npy of target gradients ({error}); check --stored") from error
+    rows, wanted = max(data.train["row"][:]) + 1, (data.num_classes, *classifier.input_size)
+    if stored.shape[1:] != wanted or len(stored) < rows or stored.dtype.kind != "f":
+        raise ValueError(
+            f"PAG targets must be floats of shape ({', '.join(map(str, (rows, *wanted)))}), for each row and class, "
+            f"got {stored.dtype} of {stored.shape}; check --stored"
+        )
+    return stored

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast, tqdm
 from timm.optim import create_optimizer_v2, list_optimizers
 from timm.utils import ModelEmaV3
+from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from robust_hub.checkpoints import load_checkpoint, save_checkpoint
@@ -75,12 +76,14 @@ class Progress:
         seconds: training time, validation not counted.
         best_score: the best mean of clean and robust validation accuracy so far.
         best_epoch: when that was.
+        images: training images seen, on all processes.
         passes: what each network of the objective has been through in training, on this process.
     """
 
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
+    images: int = 0
     best_score: float = -math.inf
     best_epoch: int = 0
     passes: dict[str, Passes] = field(default_factory=dict)
@@ -94,6 +97,14 @@ class Progress:
         for name, counts in state.pop("passes").items():
             vars(self.passes[name]).update(counts)
         vars(self).update(state)
+
+
+def make_optimizer(module: nn.Module, training: Training, steps: int) -> tuple[torch.optim.Optimizer, OneCycleLR]:
+    """Makes the optimizer of a module's weights and the one cycle of its learning rate over that many steps."""
+    optimizer = create_optimizer_v2(module, opt=training.optimizer, lr=training.lr, weight_decay=training.weight_decay)
+    # OneCycleLR divides by zero where the rise would take less than one step.
+    rise = max(0.2, 2 / (steps + 1))
+    return optimizer, OneCycleLR(optimizer, training.lr, total_steps=steps + 1, pct_start=rise, cycle_momentum=False)
 
 
 def train_epoch(
@@ -125,10 +136,10 @@ def train_epoch(
     objective.train()
     sums: dict[str, torch.Tensor] = {}
     bar = tqdm(loader, desc=f"epoch {progress.epoch + 1}", leave=False, mininterval=1)
-    for index, (images, labels) in enumerate(bar):
+    for index, (images, labels, *extras) in enumerate(bar):
         accelerator.unwrap_model(objective).step = progress.step
         with accelerator.accumulate(objective):
-            losses = objective(images, labels)
+            losses = objective(images, labels, *extras)
             accelerator.backward(losses.total)
             if accelerator.sync_gradients:
                 accelerator.clip_grad_norm_(objective.parameters(), GRADIENT_NORM)
@@ -138,6 +149,7 @@ def train_epoch(
             scheduler.step()
             progress.step += 1
             averaged.update(accelerator.unwrap_model(objective).student, progress.step)
+        progress.images += len(images) * accelerator.num_processes
         for name, value in {"loss": losses.total.detach(), **losses.terms}.items():
             sums[name] = sums.get(name, 0.0) + value.float()
         if index % STEPS_BETWEEN_CHECKS == 0 or index == len(loader) - 1:
@@ -179,12 +191,7 @@ def fit(
     # Convolutions are faster so on both CPUs and GPUs, and no other layer minds.
     objective.to(accelerator.device, memory_format=torch.channels_last)
     steps = training.epochs * len(loader) // accelerator.gradient_accumulation_steps
-    optimizer = create_optimizer_v2(
-        objective, opt=training.optimizer, lr=training.lr, weight_decay=training.weight_decay
-    )
-    # OneCycleLR divides by zero where the rise would take less than one step.
-    rise = max(0.2, 2 / (steps + 1))
-    scheduler = OneCycleLR(optimizer, training.lr, total_steps=steps + 1, pct_start=rise, cycle_momentum=False)
+    optimizer, scheduler = make_optimizer(objective, training, steps)
     progress = Progress(passes=objective.passes())
     objective, optimizer = accelerator.prepare(objective, optimizer)
     student = accelerator.unwrap_model(objective).student

@@ -42,7 +42,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Data:
-    """Three splits with the columns `image` (undecoded bytes or path), `label` and `where` (which row it was).
+    """Three splits with the columns `image` (undecoded bytes or path), `label`, `row` (its number) and `where` it was.
 
     Nothing is ever selected on test. Labels count from 0 in the order of label_names.
     """
@@ -91,6 +91,7 @@ def load_data(source: Source, *, seed: int = 0) -> Data:
             rows.select_columns([image, label])
             .rename_columns({image: "image", label: "label"})
             .cast_column("image", Image(decode=False))
+            .add_column("row", list(range(len(rows))))
             .add_column("where", [f"row {row} of split {split} of {name}" for row in range(len(rows))])
         )
     train, validation, test = _three(name, splits, seed)

@@ -42,6 +42,7 @@ def training_loader(
     seed: int,
     device: torch.device,
     shard: Shard = WHOLE,
+    stored: np.ndarray | None = None,
 ) -> Loader:
     """Makes a loader that shuffles, augments and drops the last incomplete batch.
 
@@ -53,9 +54,11 @@ def training_loader(
         seed: decides the order and the augmentation, with the epoch.
         device: where the images of a small set live.
         shard: this process's part of a batch.
+        stored: rows k c h w, maps that are cropped and mirrored like the image of their row and come third in a batch.
 
     Raises:
-        ValueError: when a batch has more images than the split, or does not divide into the shard's parts.
+        ValueError: when a batch has more images than the split, or does not divide into the shard's parts, or maps are
+            stored for a set that does not fit into memory.
     """
     if batch_size > len(rows):
         raise ValueError(f"the batch size must be at most the {len(rows)} training images, got {batch_size}; lower it")
@@ -67,7 +70,10 @@ def training_loader(
         )
     if _fits(rows, input_size):
         images, labels = _read_all(rows, input_size, device)
-        return _InMemory(all_crops(images), labels, batch_size, augmentation, seed, shard)
+        maps = None if stored is None else _Stored(stored, np.asarray(rows["row"][:]))
+        return _InMemory(all_crops(images), labels, batch_size, augmentation, seed, shard, maps)
+    if stored is not None:
+        raise ValueError(f"stored target gradients need a set that fits into memory, got {len(rows)} images")
     return Streamed(rows, input_size, Shuffled(len(rows), batch_size, seed, shard), augmentation, device, shard)
 
 
@@ -140,6 +146,7 @@ class _InMemory:
     augmentation: Augmentation
     seed: int
     shard: Shard
+    stored: "_Stored | None" = None
     epoch: int = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -159,7 +166,22 @@ class _InMemory:
         order, top, left, flip = (drawn.to(self.labels.device) for drawn in (order, top, left, flip))
         for part in self.shard.slices(n // self.batch_size, self.batch_size):
             chosen = order[part]
-            yield _to_float(crop_and_flip(self.crops, chosen, top[part], left[part], flip[part])), self.labels[chosen]
+            drawn = top[part], left[part], flip[part]
+            images = _to_float(crop_and_flip(self.crops, chosen, *drawn))
+            yield images, self.labels[chosen], *(self.stored.maps(chosen, *drawn) if self.stored else ())
+
+
+@dataclass
+class _Stored:
+    """Maps of each image, which live in a file and go the way of the image."""
+
+    file: np.ndarray
+    rows: np.ndarray
+
+    def maps(self, chosen: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> tuple[Tensor]:
+        read = torch.from_numpy(self.file[self.rows[chosen.cpu().numpy()]]).to(chosen.device).float()
+        crops = all_crops(read.flatten(1, 2))
+        return (crop_and_flip(crops, torch.arange(len(read), device=chosen.device), top, left, flip).view_as(read),)
 
 
 @dataclass

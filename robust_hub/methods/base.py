@@ -33,16 +33,18 @@ class Objective(nn.Module, ABC):
     def passes(self) -> dict[str, Passes]:
         """The counters of the networks it holds, by name."""
         return {
-            name: child.passes for name, child in self.named_children() if isinstance(child, PixelClassifier | Teacher)
+            name.rpartition(".")[2]: module.passes
+            for name, module in self.named_modules()
+            if module is self.student or isinstance(module, Teacher)
         }
 
     @abstractmethod
-    def forward(self, images: Images, labels: Labels) -> Losses:
-        """Computes the loss of a batch."""
+    def forward(self, images: Images, labels: Labels, *extras: Tensor) -> Losses:
+        """Computes the loss of a batch; `extras` is what a loader gives beside images and labels."""
 
 
 def check_same_task(student: PixelClassifier, teacher: Teacher) -> None:
-    """Checks that student and teacher read the same images and know the same number of classes.
+    """Checks that student and teacher know the same number of classes, and images of one can be shown to the other.
 
     Raises:
         ValueError: when they do not.
@@ -51,11 +53,22 @@ def check_same_task(student: PixelClassifier, teacher: Teacher) -> None:
     if taught.num_classes != learnt.num_classes:
         raise ValueError(
             f"teacher and student differ in classes ({taught.num_classes} and {learnt.num_classes}); "
-            "choose a teacher of this data set"
+            "choose a teacher of this data set, or train it a head for this one"
         )
-    if taught.input_size != learnt.input_size:
-        sizes = ("x".join(map(str, classifier.input_size)) for classifier in (taught, learnt))
+    channels = taught.input_size[0], learnt.input_size[0]
+    if channels[0] != channels[1] and set(channels) != {1, 3}:
         raise ValueError(
-            f"teacher and student must take the same images, got {' and '.join(sizes)}; "
-            "set in_chans and img_size in --student-args"
+            f"teacher and student must take grey or colour images, got {channels[0]} and {channels[1]} channels; "
+            "set in_chans in --student-args"
         )
+
+
+def check_at_least(minimum: float, method: str, **options: float) -> None:
+    """Checks that a method's options are numbers of at least that much.
+
+    Raises:
+        ValueError: naming the first that is not.
+    """
+    for name, value in options.items():
+        if not minimum <= value < float("inf"):
+            raise ValueError(f"{method} needs {name} >= {minimum:g}, got {value}")

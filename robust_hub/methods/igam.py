@@ -4,11 +4,13 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import torch
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from robust_hub.classifiers import PixelClassifier, Teacher
 from robust_hub.losses import cross_entropy, squared_distance
-from robust_hub.methods.base import Losses, Objective, check_same_task
+from robust_hub.methods.base import Losses, Objective, check_at_least, check_same_task
+from robust_hub.methods.discriminator import Discriminator
 from robust_hub.types import Images, Labels, Logits, PerExample
 
 Scalar: TypeAlias = Callable[[Logits, Labels], Callable[[Logits], PerExample]]
@@ -17,6 +19,11 @@ Scalar: TypeAlias = Callable[[Logits, Labels], Callable[[Logits], PerExample]]
 def loss(logits: Logits, labels: Labels) -> Callable[[Logits], PerExample]:
     """Chooses the cross-entropy with the true label, as the paper does."""
     return lambda logits: cross_entropy(logits, labels)
+
+
+def probability(logits: Logits, labels: Labels) -> Callable[[Logits], PerExample]:
+    """Chooses the probability of the true label, as the authors' code does."""
+    return lambda logits: logits.softmax(1).gather(1, labels[:, None]).squeeze(1)
 
 
 def random_logits(logits: Logits, labels: Labels) -> Callable[[Logits], PerExample]:
@@ -39,21 +46,24 @@ class IGAM(Objective):
         weight: of the gradient distance, summed over the pixels of an image in [0, 1] and averaged over images.
         gradient_of: chooses the scalar whose input gradients are compared, `loss` or `random_logits`.
         logit_weight: of the mean squared difference of centred logits; 0 leaves the term out.
+        adversarial_weight: of the discriminator's cross-entropy, which the student raises and the discriminator lowers;
+            0 leaves the discriminator out.
+        discriminator_period: the discriminator learns at every so manieth step.
         noise: radius of uniform noise on the images, in pixel units.
         start: steps trained with cross-entropy alone, without any second derivative.
         ramp: steps over which the weights then grow from 0.
 
     Raises:
-        ValueError: when student and teacher do not share the task.
+        ValueError: when student and teacher do not share the task, or an option is out of its range.
 
     Source: Chan et al., CVPR 2020, arXiv 1912.05699, Algorithm 1; `random_logits` and the logit term are Jacobian
         matching, Srinivas and Fleuret, ICML 2018, arXiv 1803.00443.
-    Deviations: there is no discriminator, no adaptation of the teacher's head to other classes, and no map for a
-        teacher of another input size; gradients of the loss are compared, as in the paper, where the authors' code
-        takes those of the true class's probability; the distance is averaged over images and pixels are in [0, 1], so
-        the authors' gamma of 10 at batch size 32 on 0 to 255 is a weight of 4.9e-3; the teacher is in eval mode. The
-        objective is computed in float32 whatever the run's precision, and attention in its unfused form, which alone
-        has a second derivative.
+    Deviations: gradients of the loss are compared, as in the paper, where the authors' code takes those of the true
+        class's probability (`probability`); the distance is averaged over images and pixels are in [0, 1], so the
+        authors' gamma of 10 at batch size 32 on 0 to 255 is a weight of 4.9e-3, and their beta of 2 is an
+        adversarial weight of 2; student and discriminator step at the same time, with one optimizer, not one after the
+        other; the teacher is in eval mode. The objective is computed in float32 whatever the run's precision, and
+        attention in its unfused form, which alone has a second derivative.
     """
 
     def __init__(
@@ -64,15 +74,22 @@ class IGAM(Objective):
         weight: float,
         gradient_of: Scalar = loss,
         logit_weight: float = 0.0,
+        adversarial_weight: float = 0.0,
+        discriminator_period: int = 5,
         noise: float = 0.0,
         start: int = 0,
         ramp: int = 0,
     ):
         super().__init__()
         check_same_task(student, teacher)
+        weights = {"weight": weight, "logit_weight": logit_weight, "adversarial_weight": adversarial_weight}
+        check_at_least(0, "IGAM", **weights, noise=noise, start=start, ramp=ramp)
+        check_at_least(1, "IGAM", discriminator_period=discriminator_period)
         self.student, self.teacher = student, teacher
         self.weight, self.gradient_of, self.logit_weight = weight, gradient_of, logit_weight
+        self.adversarial_weight, self.discriminator_period = adversarial_weight, discriminator_period
         self.noise, self.start, self.ramp = noise, start, ramp
+        self.discriminator = Discriminator(student.input_size) if adversarial_weight else None
 
     def forward(self, images: Images, labels: Labels) -> Losses:
         """Computes the loss of a batch."""
@@ -91,9 +108,21 @@ class IGAM(Objective):
             gradient_term = squared_distance(gradient, target).mean()
             logit_term = (_centred(learnt) - _centred(taught.detach())).square().mean()
             label_term = cross_entropy(learnt, labels).mean()
-        terms = {"cross_entropy": label_term, "gradient_distance": gradient_term, "logit_distance": logit_term}
-        total = label_term + scale * (self.weight * gradient_term + self.logit_weight * logit_term)
+            terms = {"cross_entropy": label_term, "gradient_distance": gradient_term, "logit_distance": logit_term}
+            total = label_term + scale * (self.weight * gradient_term + self.logit_weight * logit_term)
+            if self.discriminator is not None:
+                terms["discriminator"] = self._discrimination(gradient, target, scale * self.adversarial_weight)
+                total = total + terms["discriminator"]
         return Losses(total, {name: term.detach() for name, term in terms.items()})
+
+    def _discrimination(self, gradient: Images, target: Images, weight: float) -> Tensor:
+        """The discriminator's cross-entropy, which goes back to the student with the opposite sign and a weight."""
+        self.discriminator.requires_grad_(self.step % self.discriminator_period == 0)
+        reversed_gradient = gradient.clone()
+        reversed_gradient.register_hook(lambda back: -weight * back)
+        told = self.discriminator(torch.cat([reversed_gradient, target]))
+        is_teacher = torch.arange(2, device=told.device).repeat_interleave(len(gradient))
+        return cross_entropy(told, is_teacher).mean()
 
     def _scale(self) -> float:
         """The share of the weights that is in force at this step."""

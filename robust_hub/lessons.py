@@ -1,0 +1,164 @@
+"""A lesson: a robust teacher, data and a threat, from the first check of a run to the student's folder."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+
+from robust_hub.attacks import PGD
+from robust_hub.classifiers import PixelClassifier, Teacher
+from robust_hub.data import Data, Loader, Shard, Source, evaluation_loader, load_data, subset
+from robust_hub.evaluation import evaluate
+from robust_hub.hub import fingerprint, knows_label_names, load, load_with_new_head, read_facts
+from robust_hub.probes import HEAD_TRAINING, fit_head
+from robust_hub.results import Result, draw_pictures, published, save_result, table, trained
+from robust_hub.runs import Run, check_folder, claim_folder, identity_of, make_accelerator
+from robust_hub.tasks import EVALUATION_BATCH, Task, open_task
+from robust_hub.threats import Threat, parse_threat
+from robust_hub.training import Progress, Training
+
+CHECKED_IMAGES = 128
+CHECKED_STEPS = 10
+
+
+@runtime_checkable
+class Config(Protocol):
+    """What every recipe with a teacher asks its user.
+
+    Attributes:
+        teacher: hf-hub:ORG/NAME or local-dir:FOLDER.
+        source: the images.
+        run: where the run writes.
+        threat: linf:EPS or l2:EPS, in pixel units; used to choose the epoch and to test, never to train.
+        training: how weights are learnt.
+    """
+
+    teacher: str
+    source: Source
+    run: Run
+    threat: str
+    training: Training
+
+
+@dataclass
+class Lesson:
+    """What a recipe has at hand once everything it was given is checked.
+
+    Attributes:
+        config: what the user asked for.
+        method: with its arguments.
+        accelerator: of the run.
+        identity: what decides the run's result.
+        threat: what the student should withstand.
+        data: the images.
+        teacher: the robust classifier; with an untrained head where `new_head`.
+        new_head: whether the teacher's classes are not those of the data.
+        facts: what the teacher's config.json tells of its robustness.
+        sha256: of the teacher's weights.
+        head_seconds: what training heads has taken so far.
+    """
+
+    config: Config
+    method: str
+    accelerator: Accelerator
+    identity: dict
+    threat: Threat
+    data: Data
+    teacher: Teacher
+    new_head: bool
+    facts: dict
+    sha256: str
+    head_seconds: float = 0.0
+
+    def open_task(self, student: PixelClassifier, stored: Path | None = None) -> Task:
+        """Makes the loaders for what the student takes; the training one gives stored target gradients as well."""
+        config = self.config
+        return open_task(self.accelerator, self.data, config.source, config.training, self.threat, student, stored)
+
+    def training_images(self, student: PixelClassifier) -> Loader:
+        """Yields every training image as it is, of the size the student takes, to each process all of them."""
+        device = self.accelerator.device
+        return evaluation_loader(self.data.train, student.input_size, batch_size=EVALUATION_BATCH, device=device)
+
+    def begin(self) -> None:
+        """Claims the output folder, trains the teacher a head if it needs one, and warns if it is not robust."""
+        claim_folder(self.accelerator, self.config.run, self.identity)
+        if self.new_head:
+            self.accelerator.print("the teacher knows other classes: its head is trained on this data first")
+            self.fit_head(self.teacher.classifier, "teacher_features")
+        self.teacher.to(self.accelerator.device)
+        self._warn_unless_robust()
+        set_seed(self.config.training.seed, device_specific=True)
+
+    def fit_head(self, classifier: PixelClassifier, folder: str, training: Training = HEAD_TRAINING) -> None:
+        """Trains a classifier's head on the training images, with its features kept in a folder of the run."""
+        place = self.config.run.output / folder
+        data, source = self.data.train, self.config.source
+        self.head_seconds += fit_head(self.accelerator, classifier, data, source, training, place)
+
+    def result(self, student: PixelClassifier, task: Task, progress: Progress) -> Result:
+        """Tests the trained student and adds up what it has cost."""
+        evaluation = task.evaluate(self.accelerator, student, self.method)
+        result = trained(self.accelerator, self.method, student, evaluation, progress)
+        return replace(result, seconds=result.seconds + self.head_seconds)
+
+    def finish(self, student: Result, task: Task, compare_with: Sequence[Result] = ()) -> None:
+        """Prints the teacher, others and the student, and writes the student's folder."""
+        evaluation = task.evaluate(self.accelerator, self.teacher, "teacher")
+        results = [published("teacher", self.teacher, evaluation, self.facts), *compare_with, student]
+        self.accelerator.print(table(results, task.data.name, task.threat))
+        save_result(
+            self.accelerator,
+            self.config.run.output / "student",
+            student,
+            task,
+            method=self.method,
+            seed=self.config.training.seed,
+            teacher=f"{self.config.teacher} (sha256 {self.sha256[:12]})",
+            teacher_seconds=results[0].seconds,
+            pictures=draw_pictures(self.accelerator, results, task, self.config.run.output / "pictures"),
+        )
+        self.accelerator.end_training()
+
+    def _warn_unless_robust(self) -> None:
+        rows = subset(self.data.validation, CHECKED_IMAGES)
+        shard = Shard(self.accelerator.process_index, self.accelerator.num_processes)
+        loader = evaluation_loader(
+            rows,
+            self.teacher.classifier.input_size,
+            batch_size=EVALUATION_BATCH,
+            device=self.accelerator.device,
+            shard=shard,
+        )
+        attack = PGD.standard(self.threat, steps=CHECKED_STEPS)
+        # A copy, so that these passes are not counted as the lesson's.
+        accuracy = evaluate(self.accelerator, deepcopy(self.teacher), loader, attack).robust_accuracy
+        if accuracy.value < 1 / self.data.num_classes:
+            self.accelerator.print(
+                f"warning: the teacher withstands {self.threat} on {accuracy} % of {accuracy.n} validation images "
+                f"(PGD-{CHECKED_STEPS}); a student can't learn robustness from it"
+            )
+
+
+def open_lesson(config: Config, method: str) -> Lesson:
+    """Checks the output folder, loads data and teacher, and seeds what comes next; writes nothing.
+
+    Raises:
+        ValueError: when anything the user gave can't be used.
+    """
+    threat = parse_threat(config.threat)
+    accelerator = make_accelerator(config.run)
+    facts, sha256 = read_facts(config.teacher), fingerprint(config.teacher)
+    identity = identity_of(accelerator, method, config, sha256={"teacher": sha256})
+    check_folder(config.run, identity)
+    data = load_data(config.source)
+    set_seed(config.training.seed)
+    classifier = load(config.teacher)
+    new_head = not knows_label_names(classifier, data.label_names)
+    if new_head:
+        classifier = load_with_new_head(config.teacher, data.num_classes)
+    return Lesson(config, method, accelerator, identity, threat, data, Teacher(classifier), new_head, facts, sha256)

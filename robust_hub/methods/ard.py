@@ -1,0 +1,59 @@
+"""Adversarially robust distillation: the strong baseline, at the price of adversarial training."""
+
+import torch
+
+from robust_hub.attacks import Attack
+from robust_hub.classifiers import PixelClassifier, Teacher
+from robust_hub.losses import cross_entropy, distillation
+from robust_hub.methods.base import Losses, Objective, check_at_least, check_same_task
+from robust_hub.types import Images, Labels
+
+
+class ARD(Objective):
+    """The divergence of the student's predictions under attack from the teacher's on the clean image.
+
+    Args:
+        student: the classifier to train.
+        teacher: the robust classifier.
+        attack: run against the student of the moment, in eval mode.
+        temperature: divides the logits of both before the softmax.
+        cross_entropy_weight: of the labels on clean images, beside the divergence times the squared temperature.
+
+    Raises:
+        ValueError: when the tasks differ or an option is out of its range.
+
+    Source: Goldblum et al., AAAI 2020, arXiv 1905.09747; the authors' run has PGD-10 with steps of 2/255, temperature
+        30 and no cross-entropy.
+    Deviations: the attack sees BatchNorm in eval mode; the divergence is summed over classes, where the authors' code
+        takes its mean over them; clean and adversarial images share one forward pass, and so BatchNorm statistics.
+    """
+
+    def __init__(
+        self,
+        student: PixelClassifier,
+        teacher: Teacher,
+        attack: Attack,
+        *,
+        temperature: float = 30.0,
+        cross_entropy_weight: float = 0.0,
+    ):
+        super().__init__()
+        check_same_task(student, teacher)
+        check_at_least(0.1, "ARD", temperature=temperature)
+        check_at_least(0, "ARD", cross_entropy_weight=cross_entropy_weight)
+        self.student, self.teacher, self.attack = student, teacher, attack
+        self.temperature, self.cross_entropy_weight = temperature, cross_entropy_weight
+
+    def forward(self, images: Images, labels: Labels) -> Losses:
+        """Computes the loss of a batch."""
+        adversarial = self.attack(self.student, images, labels)
+        with torch.no_grad():
+            target = self.teacher(images)
+        if self.cross_entropy_weight == 0:
+            total = distillation(self.student(adversarial), target, self.temperature).mean()
+            return Losses(total, {"divergence": total.detach()})
+        clean, perturbed = self.student(torch.cat([images, adversarial])).chunk(2)
+        divergence = distillation(perturbed, target, self.temperature).mean()
+        label_term = cross_entropy(clean, labels).mean()
+        terms = {"divergence": divergence.detach(), "cross_entropy": label_term.detach()}
+        return Losses(divergence + self.cross_entropy_weight * label_term, terms)

@@ -1,0 +1,65 @@
+"""Lifelong learning without forgetting robustness: fine-tune on natural images, near the robust source's features."""
+
+from collections.abc import Callable
+
+import torch
+
+from robust_hub.classifiers import PixelClassifier, Teacher
+from robust_hub.losses import cross_entropy, l1_distance
+from robust_hub.methods.base import Losses, Objective, check_at_least
+from robust_hub.types import Features, Images, Labels, PerExample
+
+
+class Lifelong(Objective):
+    """Cross-entropy on natural images plus the distance of the features from those of the frozen source.
+
+    Args:
+        student: starts from the source's weights, with a head for the target's classes that is already trained.
+        teacher: the robust source; its classes may be others.
+        weight: of the distance, summed over the width of the features and averaged over images.
+        distance: `l1_distance` or `l2_distance`; the second is about the square root of the width smaller.
+
+    Raises:
+        ValueError: when the student is not of the source's architecture, or the weight is negative.
+
+    Source: Shafahi et al., ICLR 2020, arXiv 1905.08232, learning without forgetting; L1 and 0.005 are the code's.
+    Deviations: images are augmented and the source sees the same augmented image, where the authors look its features
+        up as of the raw one; the head is trained to its end first, where theirs has half of the steps. Like the
+        authors' the student stays in eval mode, so batch statistics are the source's.
+    """
+
+    def __init__(
+        self,
+        student: PixelClassifier,
+        teacher: Teacher,
+        *,
+        weight: float = 0.005,
+        distance: Callable[[Features, Features], PerExample] = l1_distance,
+    ):
+        super().__init__()
+        source = teacher.classifier
+        if (student.architecture, student.num_features) != (source.architecture, source.num_features):
+            raise ValueError(
+                f"lifelong learning needs a student of the source's architecture, got {student.architecture} with "
+                f"{student.num_features} features and {source.architecture} with {source.num_features}; transfer.py "
+                "takes any student"
+            )
+        check_at_least(0, "Lifelong", weight=weight)
+        self.student, self.teacher = student, teacher
+        self.weight, self.distance = weight, distance
+
+    def train(self, mode: bool = True) -> "Lifelong":
+        """Keeps the student in eval mode whatever is asked for: batch statistics stay the source's."""
+        super().train(mode)
+        self.student.eval()
+        return self
+
+    def forward(self, images: Images, labels: Labels) -> Losses:
+        """Computes the loss of a batch."""
+        with torch.no_grad():
+            _, target = self.teacher.forward_with_features(images)
+        logits, features = self.student.forward_with_features(images)
+        label_term = cross_entropy(logits, labels).mean()
+        feature_term = self.distance(features, target).mean()
+        terms = {"cross_entropy": label_term.detach(), "feature_distance": feature_term.detach()}
+        return Losses(label_term + self.weight * feature_term, terms)

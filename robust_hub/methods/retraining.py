@@ -1,0 +1,55 @@
+"""Retrains the last stages of a robust network on natural images: robustness lives in its features."""
+
+from torch import nn
+
+from robust_hub.classifiers import PixelClassifier
+from robust_hub.losses import cross_entropy
+from robust_hub.methods.base import Losses, Objective
+from robust_hub.types import Images, Labels
+
+
+class Retraining(Objective):
+    """Cross-entropy on natural images, of the last stages and the head; everything before them is frozen.
+
+    Args:
+        student: a robust classifier with a head for the target's classes.
+        stages: how many of its last stages are retrained with the head.
+
+    Raises:
+        ValueError: when the student has not so many stages.
+
+    Source: Shafahi et al., ICLR 2020, arXiv 1905.08232, section 3.
+    Deviations: stages are timm's, of which there are fewer than the paper's 17 blocks; they start from the robust
+        weights and not from new ones. The student stays in eval mode, so batch statistics are the robust network's.
+    """
+
+    def __init__(self, student: PixelClassifier, *, stages: int):
+        super().__init__()
+        if not 0 < stages <= len(student.stages):
+            raise ValueError(
+                f"{student.architecture} has {len(student.stages)} stages ({', '.join(student.stages)}); between 1 and "
+                f"that many can be retrained, got {stages}"
+            )
+        self.student = student
+        first = len(student.stages) - stages
+        end = _end_of(student.model, student.stages[first - 1]) if first else -1
+        places = {name: place for place, (name, _) in enumerate(student.model.named_modules())}
+        for name, parameter in student.model.named_parameters():
+            parameter.requires_grad_(places[name.rpartition(".")[0]] > end)
+
+    def train(self, mode: bool = True) -> "Retraining":
+        """Keeps the student in eval mode whatever is asked for."""
+        super().train(mode)
+        self.student.eval()
+        return self
+
+    def forward(self, images: Images, labels: Labels) -> Losses:
+        """Computes the loss of a batch."""
+        total = cross_entropy(self.student(images), labels).mean()
+        return Losses(total, {"cross_entropy": total.detach()})
+
+
+def _end_of(model: nn.Module, stage: str) -> int:
+    """The place of the last module of a stage; modules are registered in the order of the forward pass."""
+    names = [name for name, _ in model.named_modules()]
+    return max(place for place, name in enumerate(names) if f"{name}.".startswith(f"{stage}."))

@@ -1,0 +1,166 @@
+"""Linear probes: a new head on a frozen classifier, trained on features that are computed once."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.utils import broadcast, tqdm
+from datasets import Dataset
+from torch import Tensor, nn
+
+from robust_hub.attacks import eval_mode
+from robust_hub.classifiers import PixelClassifier
+from robust_hub.data import Shard, Source, evaluation_loader
+from robust_hub.losses import cross_entropy
+from robust_hub.training import Training, make_optimizer
+from robust_hub.types import Features, Logits
+
+BATCH = 256
+HEAD_TRAINING = Training(epochs=20, optimizer="adamw", lr=1e-3, weight_decay=0.0)
+
+
+class Head(nn.Module):
+    """The linear layers of a classifier, on features instead of images; it shares their weights.
+
+    Args:
+        classifier: whose logits are the mean of its linear layers.
+    """
+
+    def __init__(self, classifier: PixelClassifier):
+        super().__init__()
+        self.layers = nn.ModuleList(classifier.classifier_layers)
+        self.widths = [layer.weight.shape[1] for layer in self.layers]
+
+    def forward(self, features: Features) -> Logits:
+        """Classifies features."""
+        parts = features.split(self.widths, dim=1)
+        logits = [
+            F.linear(part, layer.weight.flatten(1), layer.bias) for part, layer in zip(parts, self.layers, strict=True)
+        ]
+        return torch.stack(logits).mean(0)
+
+
+def fit_head(
+    accelerator: Accelerator,
+    classifier: PixelClassifier,
+    rows: Dataset,
+    source: Source,
+    training: Training,
+    folder: Path,
+) -> float:
+    """Trains a classifier's linear layers on natural images; everything before them is left as it is.
+
+    Each image is seen as it is and, where the source's augmentation flips, mirrored.
+
+    Args:
+        accelerator: of the run; processes share the features' computation.
+        classifier: whose head is trained, in place.
+        rows: a split of `Data`.
+        source: says whether images are mirrored.
+        training: how the head is learnt.
+        folder: where the features are kept; those that are there already are used.
+
+    Returns:
+        The seconds it took.
+
+    Raises:
+        ValueError: when the logits are not the mean of the linear layers.
+    """
+    start = time.perf_counter()
+    classifier.to(accelerator.device)
+    views = 2 if source.augmentation == "crop-flip" else 1
+    with eval_mode(classifier):
+        features = compute_features(accelerator, classifier, rows, views, folder)
+    labels = torch.tensor(rows["label"][:]).repeat(views)
+    head = Head(classifier)
+    train_head(head, features, labels, training, accelerator.device)
+    for parameter in head.parameters():
+        parameter.data = broadcast(parameter.data)
+    return time.perf_counter() - start
+
+
+def compute_features(
+    accelerator: Accelerator, classifier: PixelClassifier, rows: Dataset, views: int, folder: Path
+) -> np.ndarray:
+    """Computes the features of a split, view by view, into a file that is mapped into memory.
+
+    Args:
+        accelerator: its processes share the rows.
+        classifier: in eval mode.
+        rows: a split of `Data`.
+        views: 1 for the images as they are, 2 for their mirror images as well.
+        folder: of the file; a whole one is used again.
+
+    Returns:
+        views x n rows of features, read only.
+
+    Raises:
+        ValueError: when the classifier's logits are not the mean of its linear layers.
+    """
+    file, unfinished = folder / "features.npy", folder / "features.npy.unfinished"
+    if file.is_file():
+        classifier.passes.forward += views * len(rows) // accelerator.num_processes
+        return np.load(file, mmap_mode="r")
+    rank, world = accelerator.process_index, accelerator.num_processes
+    shape = (views, len(rows), classifier.num_features)
+    if accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float32, shape=shape)
+    accelerator.wait_for_everyone()
+    written = np.lib.format.open_memmap(unfinished, mode="r+")
+    loader = evaluation_loader(
+        rows, classifier.input_size, batch_size=BATCH, device=accelerator.device, shard=Shard(rank, world)
+    )
+    place = rank
+    for images, _ in tqdm(loader, desc="features", leave=False):
+        here = slice(place, place + world * len(images), world)
+        place += world * len(images)
+        for view in range(views):
+            with torch.no_grad(), accelerator.autocast():
+                logits, features = classifier.forward_with_features(images.flip(3) if view else images)
+            _check_head(classifier, features, logits)
+            written[view, here] = features.cpu().numpy()
+    written.flush()
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        unfinished.rename(file)
+    accelerator.wait_for_everyone()
+    return np.load(file, mmap_mode="r")
+
+
+def train_head(head: nn.Module, features: np.ndarray, labels: Tensor, training: Training, device: torch.device) -> None:
+    """Trains a module on features and labels with cross-entropy, in float32.
+
+    Args:
+        head: features to logits, trained in place.
+        features: views, rows, width.
+        labels: of all views, one after the other.
+        training: how it is learnt; the order of the features is drawn from its seed.
+        device: where it is trained.
+    """
+    flat = features.reshape(-1, features.shape[-1])
+    batch_size = min(training.batch_size, len(flat))
+    steps = len(flat) // batch_size
+    optimizer, scheduler = make_optimizer(head, training, training.epochs * steps)
+    rng = np.random.default_rng(training.seed)
+    for _ in tqdm(range(training.epochs), desc="head", leave=False):
+        order = rng.permutation(len(flat))[: steps * batch_size].reshape(steps, batch_size)
+        for chosen in order:
+            optimizer.zero_grad()
+            batch = torch.from_numpy(flat[chosen]).to(device)
+            cross_entropy(head(batch), labels[chosen].to(device)).mean().backward()
+            optimizer.step()
+            scheduler.step()
+
+
+def _check_head(classifier: PixelClassifier, features: Features, logits: Logits) -> None:
+    """Checks on one batch that the head is what `Head` takes it for; half precision is off by one part in a hundred."""
+    told = Head(classifier)(features)
+    if not torch.allclose(told, logits, rtol=0.05, atol=0.05 * max(1.0, logits.abs().max().item())):
+        raise ValueError(
+            f"the logits of {classifier.architecture} are not the mean of its linear layers; its head can't be trained "
+            "on features, choose another architecture"
+        )
