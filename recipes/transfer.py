@@ -287,8 +287,8 @@ def learn(config: Config, method: str, objective_for: ObjectiveFor, stored: Path
     objective = objective_for(student, lesson)
     task = lesson.open_task(student, stored)
     lesson.begin()
-    best, progress = task.fit(lesson.accelerator, objective, config.training, config.run)
-    return Learnt(lesson, task, lesson.result(best, task, progress))
+    lesson.teach_teacher()
+    return Learnt(lesson, task, lesson.fit(objective, task))
 
 
 def transfer(

@@ -39,7 +39,9 @@ def load(name: str, *, num_classes: int | None = None) -> PixelClassifier:
         raise ValueError(
             f"{name} can't be loaded ({first_line(error)}); check its config.json and model.safetensors, or its name"
         ) from error
-    return PixelClassifier(model, config.get("model_args", {}))
+    # timm writes the number of classes there itself, and a new head may have changed it.
+    model_args = {key: value for key, value in config.get("model_args", {}).items() if key != "num_classes"}
+    return PixelClassifier(model, model_args)
 
 
 def load_with_new_head(name: str, num_classes: int) -> PixelClassifier:

@@ -1,5 +1,6 @@
 """A lesson: a robust teacher, data and a threat, from the first check of a run to the student's folder."""
 
+import math
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -8,13 +9,15 @@ from typing import Protocol, runtime_checkable
 
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from torch import nn
 
 from robust_hub.attacks import PGD
 from robust_hub.classifiers import PixelClassifier, Teacher
 from robust_hub.data import Data, Loader, Shard, Source, evaluation_loader, load_data, subset
 from robust_hub.evaluation import evaluate
 from robust_hub.hub import fingerprint, knows_label_names, load, load_with_new_head, read_facts
-from robust_hub.probes import HEAD_TRAINING, fit_head
+from robust_hub.methods import Objective
+from robust_hub.probes import HEAD_TRAINING, fit_head, linear_head
 from robust_hub.results import Result, draw_pictures, published, save_result, table, trained
 from robust_hub.runs import Run, check_folder, claim_folder, identity_of, make_accelerator
 from robust_hub.tasks import EVALUATION_BATCH, Task, open_task
@@ -55,8 +58,8 @@ class Lesson:
         identity: what decides the run's result.
         threat: what the student should withstand.
         data: the images.
-        teacher: the robust classifier; with an untrained head where `new_head`.
-        new_head: whether the teacher's classes are not those of the data.
+        teacher: the robust classifier; with an untrained head for the data's classes where it knows others.
+        teacher_knows: whether the teacher's head is for the data's classes.
         facts: what the teacher's config.json tells of its robustness.
         sha256: of the teacher's weights.
         head_seconds: what training heads has taken so far.
@@ -69,7 +72,7 @@ class Lesson:
     threat: Threat
     data: Data
     teacher: Teacher
-    new_head: bool
+    teacher_knows: bool
     facts: dict
     sha256: str
     head_seconds: float = 0.0
@@ -85,31 +88,60 @@ class Lesson:
         return evaluation_loader(self.data.train, student.input_size, batch_size=EVALUATION_BATCH, device=device)
 
     def begin(self) -> None:
-        """Claims the output folder, trains the teacher a head if it needs one, and warns if it is not robust."""
+        """Claims the output folder; from here on the run writes."""
         claim_folder(self.accelerator, self.config.run, self.identity)
-        if self.new_head:
-            self.accelerator.print("the teacher knows other classes: its head is trained on this data first")
-            self.fit_head(self.teacher.classifier, "teacher_features")
         self.teacher.to(self.accelerator.device)
-        self._warn_unless_robust()
+
+    def teach_teacher(self) -> None:
+        """Trains the teacher a head for the data's classes where it knows others, and warns if it is not robust."""
+        if not self.teacher_knows:
+            self.accelerator.print("the teacher knows other classes: it is trained a head for these first")
+            classifier = self.teacher.classifier
+            head = linear_head(classifier).requires_grad_(True)
+            self.fit_head(classifier, head, "teacher_features")
+            head.requires_grad_(False)
+            self.teacher_knows = True
+        self.warn_unless_robust(self.teacher, "teacher")
+
+    def fit_head(
+        self, extractor: PixelClassifier, head: nn.Module, folder: str, training: Training = HEAD_TRAINING
+    ) -> None:
+        """Trains a head on the training images; the features are kept in a folder of the run."""
+        data, source, place = self.data.train, self.config.source, self.config.run.output / folder
+        self.head_seconds += fit_head(self.accelerator, extractor, head, data, source, training, place)
+
+    def warn_unless_robust(self, classifier: nn.Module, name: str) -> None:
+        """Says in one line when a classifier withstands next to nothing: nobody can learn robustness from it."""
+        knows = classifier.classifier if isinstance(classifier, Teacher) else classifier
+        shard = Shard(self.accelerator.process_index, self.accelerator.num_processes)
+        device, rows = self.accelerator.device, subset(self.data.validation, CHECKED_IMAGES)
+        loader = evaluation_loader(rows, knows.input_size, batch_size=EVALUATION_BATCH, device=device, shard=shard)
+        attack = PGD.standard(self.threat, steps=CHECKED_STEPS)
+        # A copy, so that these passes are not counted as the lesson's.
+        accuracy = evaluate(self.accelerator, deepcopy(classifier), loader, attack).robust_accuracy
+        if accuracy.value < 1 / self.data.num_classes:
+            self.accelerator.print(
+                f"warning: the {name} withstands {self.threat} on {accuracy} % of {accuracy.n} validation images "
+                f"(PGD-{CHECKED_STEPS}); a student can't learn robustness from it"
+            )
+
+    def fit(self, objective: Objective, task: Task) -> Result:
+        """Trains the objective's student, tests it, and adds up what it has cost."""
         set_seed(self.config.training.seed, device_specific=True)
+        return self.tested(*task.fit(self.accelerator, objective, self.config.training, self.config.run), task)
 
-    def fit_head(self, classifier: PixelClassifier, folder: str, training: Training = HEAD_TRAINING) -> None:
-        """Trains a classifier's head on the training images, with its features kept in a folder of the run."""
-        place = self.config.run.output / folder
-        data, source = self.data.train, self.config.source
-        self.head_seconds += fit_head(self.accelerator, classifier, data, source, training, place)
-
-    def result(self, student: PixelClassifier, task: Task, progress: Progress) -> Result:
-        """Tests the trained student and adds up what it has cost."""
+    def tested(self, student: PixelClassifier, progress: Progress, task: Task) -> Result:
+        """Tests a trained student, and adds up what it has cost."""
         evaluation = task.evaluate(self.accelerator, student, self.method)
         result = trained(self.accelerator, self.method, student, evaluation, progress)
         return replace(result, seconds=result.seconds + self.head_seconds)
 
     def finish(self, student: Result, task: Task, compare_with: Sequence[Result] = ()) -> None:
         """Prints the teacher, others and the student, and writes the student's folder."""
-        evaluation = task.evaluate(self.accelerator, self.teacher, "teacher")
-        results = [published("teacher", self.teacher, evaluation, self.facts), *compare_with, student]
+        results = [*compare_with, student]
+        if self.teacher_knows:
+            evaluation = task.evaluate(self.accelerator, self.teacher, "teacher")
+            results.insert(0, published("teacher", self.teacher, evaluation, self.facts))
         self.accelerator.print(table(results, task.data.name, task.threat))
         save_result(
             self.accelerator,
@@ -119,29 +151,10 @@ class Lesson:
             method=self.method,
             seed=self.config.training.seed,
             teacher=f"{self.config.teacher} (sha256 {self.sha256[:12]})",
-            teacher_seconds=results[0].seconds,
+            teacher_seconds=self.facts.get("seconds", math.nan),
             pictures=draw_pictures(self.accelerator, results, task, self.config.run.output / "pictures"),
         )
         self.accelerator.end_training()
-
-    def _warn_unless_robust(self) -> None:
-        rows = subset(self.data.validation, CHECKED_IMAGES)
-        shard = Shard(self.accelerator.process_index, self.accelerator.num_processes)
-        loader = evaluation_loader(
-            rows,
-            self.teacher.classifier.input_size,
-            batch_size=EVALUATION_BATCH,
-            device=self.accelerator.device,
-            shard=shard,
-        )
-        attack = PGD.standard(self.threat, steps=CHECKED_STEPS)
-        # A copy, so that these passes are not counted as the lesson's.
-        accuracy = evaluate(self.accelerator, deepcopy(self.teacher), loader, attack).robust_accuracy
-        if accuracy.value < 1 / self.data.num_classes:
-            self.accelerator.print(
-                f"warning: the teacher withstands {self.threat} on {accuracy} % of {accuracy.n} validation images "
-                f"(PGD-{CHECKED_STEPS}); a student can't learn robustness from it"
-            )
 
 
 def open_lesson(config: Config, method: str) -> Lesson:
@@ -158,7 +171,7 @@ def open_lesson(config: Config, method: str) -> Lesson:
     data = load_data(config.source)
     set_seed(config.training.seed)
     classifier = load(config.teacher)
-    new_head = not knows_label_names(classifier, data.label_names)
-    if new_head:
+    knows = knows_label_names(classifier, data.label_names)
+    if not knows:
         classifier = load_with_new_head(config.teacher, data.num_classes)
-    return Lesson(config, method, accelerator, identity, threat, data, Teacher(classifier), new_head, facts, sha256)
+    return Lesson(config, method, accelerator, identity, threat, data, Teacher(classifier), knows, facts, sha256)
