@@ -3,8 +3,8 @@
     accelerate launch recipes/lifelong.py --teacher hf-hub:ORG/NAME --data FOLDER --output runs/lifelong
 
 A new head is trained first, on features that are computed once; then all weights, with a penalty on how far the
-features move (Shafahi et al., ICLR 2020, arXiv 1905.08232). On the teacher's own data this raises its clean accuracy; on
-other data it goes beyond what a linear probe reaches. Writes OUTPUT/student.
+features move (Shafahi et al., ICLR 2020, arXiv 1905.08232). On the teacher's own data this raises its clean accuracy;
+on other data it goes beyond what a linear probe reaches. Writes OUTPUT/student.
 """
 
 from dataclasses import dataclass

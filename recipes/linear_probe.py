@@ -7,7 +7,7 @@ features (Shafahi et al., ICLR 2020, arXiv 1905.08232, sections 3 and 4); `--ret
 more of the last stages are trained on natural images as well. Writes OUTPUT/student.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -73,8 +73,9 @@ def probe(config: Config) -> Result:
     if retraining:
         result = lesson.fit(retraining, task)
     else:
-        progress = Progress(passes={"student": student.passes}, best_epoch=config.training.epochs)
-        progress.images = student.passes.forward * lesson.accelerator.num_processes
+        passes, epochs = replace(student.passes), config.training.epochs
+        images = passes.forward * lesson.accelerator.num_processes
+        progress = Progress(epoch=epochs, best_epoch=epochs, images=images, passes={"student": passes})
         result = lesson.tested(student, progress, task)
     lesson.finish(result, task)
     return result

@@ -87,9 +87,9 @@ def create_smooth():
 def create_cnn():
     """Creates a ResNet with BatchNorm, 16 features and 3 classes."""
 
-    def create() -> PixelClassifier:
+    def create(image_shape: tuple[int, int, int] = (3, 8, 8)) -> PixelClassifier:
         model_args = {"layers": (1, 1, 1, 1), "channels": (8, 8, 8, 16)}
-        return create_classifier("resnet18_cifar", model_args, num_classes=3, image_shape=(3, 8, 8))
+        return create_classifier("resnet18_cifar", model_args, num_classes=3, image_shape=image_shape)
 
     return create
 
@@ -140,6 +140,31 @@ class ByHand:
         through_tanh = (1 - self.features(image) ** 2) * (self.head[0].T @ error)
         return self.hidden[0].T @ through_tanh / self.std
 
+    def softened(self, image: np.ndarray, temperature: float) -> np.ndarray:
+        exponentials = np.exp(self.logits(image) / temperature)
+        return exponentials / exponentials.sum()
+
 
 def _float64(parameter: torch.Tensor) -> np.ndarray:
     return parameter.detach().double().numpy()
+
+
+@pytest.fixture
+def slopes():
+    """Compares the gradients of a scalar for parameters with its central differences along random directions."""
+    return compare_with_central_differences
+
+
+def compare_with_central_differences(scalar, parameters: list[nn.Parameter], gradients: list[torch.Tensor]) -> None:
+    # Off by h^2 / 6 times a third derivative, of order 100 here, and by 1e-16 / h from rounding.
+    h = 1e-5
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        direction = torch.randn_like(parameter)
+        direction = direction / direction.norm()
+        ends = []
+        for sign in (1, -1):
+            parameter.data.add_(direction, alpha=sign * h)
+            ends.append(scalar().item())
+            parameter.data.sub_(direction, alpha=sign * h)
+        slope = (ends[0] - ends[1]) / (2 * h)
+        assert (gradient * direction).sum().item() == pytest.approx(slope, rel=1e-6, abs=1e-7)

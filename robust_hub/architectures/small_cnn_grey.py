@@ -30,6 +30,10 @@ class SmallCnnGrey(nn.Module):
         widths = (in_chans, *channels)
         layers = [[nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GELU()] for before, after in pairwise(widths)]
         self.features = nn.Sequential(*(module for layer in layers for module in layer))
+        self.feature_info = [
+            {"num_chs": width, "reduction": 2 ** (layer + 1), "module": f"features.{2 * layer + 1}"}
+            for layer, width in enumerate(channels)
+        ]
         self.num_features = self.head_hidden_size = 4 * channels[-1]
         self.pool = nn.AdaptiveAvgPool2d(2)
         self.reset_classifier(num_classes)

@@ -1,7 +1,7 @@
 """What every attack needs: its type, the mode it runs the classifier in, the gradient it climbs, and its verdict."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -70,12 +70,22 @@ def eval_mode(classifier: nn.Module) -> Iterator[None]:
 
 
 def loss_and_gradient(loss: Callable[[Images], PerExample], images: Images) -> tuple[PerExample, Images]:
-    """Computes a loss for each image and its gradient with respect to that image, leaving parameters untouched."""
-    with torch.enable_grad():
+    """Computes a loss for each image and its gradient with respect to that image, leaving parameters untouched.
+
+    In a run in float16 this part is computed in float32: gradients of images vanish there, and nothing scales them.
+    """
+    with torch.enable_grad(), without_float16(images.device.type):
         images = images.detach().requires_grad_()
         losses = loss(images)
         (gradient,) = torch.autograd.grad(losses.sum(), images)
     return losses.detach(), gradient
+
+
+def without_float16(device_type: str) -> AbstractContextManager:
+    """Leaves autocast where it is to float16; bfloat16 has the range of float32 and may stay."""
+    if torch.is_autocast_enabled(device_type) and torch.get_autocast_dtype(device_type) == torch.float16:
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
 
 
 def misclassified(classifier: nn.Module, images: Images, labels: Labels, logits: Logits) -> Mask:
