@@ -174,7 +174,7 @@ def _at_least_float32(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def fit_pixels(images: Images, input_size: tuple[int, int, int]) -> Images:
+def fit_pixels(images: Images, input_size: tuple[int, int, int]) -> Tensor:
     """Brings images to the channels and size that a classifier takes, differentiably; leaves them where they fit.
 
     Colour becomes grey by luma, grey becomes three equal channels; size changes by antialiased bilinear interpolation.
@@ -182,6 +182,9 @@ def fit_pixels(images: Images, input_size: tuple[int, int, int]) -> Images:
     Args:
         images: of one or three channels, or of as many as wanted.
         input_size: channels, height and width wanted.
+
+    Returns:
+        As many images, of that size.
     """
     channels, *size = input_size
     if images.shape[1] != channels:
@@ -226,5 +229,5 @@ class Teacher(nn.Module):
         """Classifies images and returns the map that each stage gives as well."""
         return self.classifier.forward_intermediates(self._fitted(images))
 
-    def _fitted(self, images: Images) -> Images:
+    def _fitted(self, images: Images) -> Tensor:
         return fit_pixels(images, self.classifier.input_size)

@@ -7,8 +7,12 @@ from robust_hub.losses import (
     cosine_distance,
     cross_entropy,
     difference_of_logits_ratio,
+    distillation,
     kl_divergence,
+    l1_distance,
+    l2_distance,
     margin,
+    relative_distance,
     squared_distance,
     targeted_difference_of_logits_ratio,
     targeted_margin,
@@ -95,6 +99,75 @@ def test_squared_distance_sums_over_channels_and_pixels():
     torch.testing.assert_close(
         squared_distance(gradients, reference), torch.tensor(expected, dtype=torch.float64), **EXACT
     )
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_distillation_is_the_divergence_of_softened_predictions_times_the_squared_temperature(temperature):
+    logits, reference = some_logits(), some_logits()
+    expected = []
+    for row, reference_row in zip(logits.tolist(), reference.tolist(), strict=True):
+        q, p = (naive_softmax([logit / temperature for logit in one]) for one in (row, reference_row))
+        expected.append(temperature**2 * sum(p_k * math.log(p_k / q_k) for p_k, q_k in zip(p, q, strict=True)))
+    actual = distillation(logits, reference, temperature)
+    torch.testing.assert_close(actual, torch.tensor(expected, dtype=torch.float64), **EXACT)
+
+
+def test_distillation_sends_a_gradient_to_both_arguments():
+    logits, reference = some_logits().requires_grad_(), some_logits().requires_grad_()
+    assert torch.autograd.gradcheck(lambda one, other: distillation(one, other, 3.0), (logits, reference))
+
+
+def naive_norm(values: list[float], order: int) -> float:
+    return sum(abs(value) ** order for value in values) ** (1 / order)
+
+
+DISTANCES = {
+    "l1": (l1_distance, lambda gap, reference: naive_norm(gap, 1)),
+    "l2": (l2_distance, lambda gap, reference: naive_norm(gap, 2)),
+    "relative": (relative_distance, lambda gap, reference: naive_norm(gap, 2) / naive_norm(reference, 2)),
+}
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_a_feature_distance_is_the_norm_of_the_gap(name):
+    distance, naive = DISTANCES[name]
+    features, reference = torch.randn(2, 5, 7, dtype=torch.float64)
+    expected = [
+        naive([x - y for x, y in zip(a, b, strict=True)], b)
+        for a, b in zip(features.tolist(), reference.tolist(), strict=True)
+    ]
+    actual = distance(features, reference)
+    torch.testing.assert_close(actual, torch.tensor(expected, dtype=torch.float64), **EXACT)
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_a_feature_distance_differentiates_like_its_finite_differences(name):
+    features, reference = torch.randn(2, 5, 7, dtype=torch.float64)
+    assert torch.autograd.gradcheck(DISTANCES[name][0], (features.requires_grad_(), reference.requires_grad_()))
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_a_feature_distance_of_the_same_features_is_zero_and_so_is_its_gradient(name):
+    features = torch.randn(5, 7).requires_grad_()
+    distance = DISTANCES[name][0](features, features.detach())
+    distance.sum().backward()
+    assert torch.equal(distance, torch.zeros(5))
+    assert torch.equal(features.grad, torch.zeros(5, 7))
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_only_the_relative_distance_does_not_see_the_unit_of_the_features(name, scale):
+    features, reference = torch.randn(2, 5, 7, dtype=torch.float64)
+    factor = 1.0 if name == "relative" else scale
+    distance = DISTANCES[name][0]
+    torch.testing.assert_close(
+        distance(scale * features, scale * reference), factor * distance(features, reference), rtol=1e-12, atol=0
+    )
+
+
+def test_the_relative_distance_from_features_of_zero_is_finite():
+    assert relative_distance(torch.ones(2, 3), torch.zeros(2, 3)).isfinite().all()
 
 
 def ranked_logits() -> torch.Tensor:

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, gather_object, set_seed
 
 from robust_hub.architectures import create_classifier
 from robust_hub.attacks import NFGSM, PGD
 from robust_hub.classifiers import Teacher
 from robust_hub.data import Shard, Source, evaluation_loader, load_data, training_loader
 from robust_hub.evaluation import Scores, evaluate
-from robust_hub.methods import IGAM, RRM, TRADES, AdversarialTraining, Plain
+from robust_hub.methods import ARD, IGAM, KD, PAG, RRM, TRADES, AdversarialTraining, Lifelong, MixACM, Plain
+from robust_hub.methods.pag_targets import TeacherGradients
 from robust_hub.threats import Linf
 from robust_hub.training import Training, fit
 
@@ -32,51 +33,65 @@ METHODS = {
     "pgd": lambda student, teacher: AdversarialTraining(student, PGD.standard(THREAT, steps=2)),
     "n-fgsm": lambda student, teacher: AdversarialTraining(student, NFGSM(THREAT)),
     "trades": lambda student, teacher: TRADES(student, threat=THREAT, weight=6.0, steps=2, step_size=0.01),
+    "igam with discriminator": lambda student, teacher: IGAM(
+        student, teacher, weight=0.1, adversarial_weight=2.0, discriminator_period=2, start=1
+    ),
+    "kd": KD,
+    "ard": lambda student, teacher: ARD(student, teacher, PGD.standard(THREAT, steps=2), cross_entropy_weight=0.5),
+    "mixacm": MixACM,
+    "pag": lambda student, teacher: PAG(student, TeacherGradients(teacher, student), classes_per_image=2),
+    "lifelong": Lifelong,
 }
+# For the sake of time the ResNet is trained with those methods only whose parts or statistics differ from others'.
+RUNS = [("vit", method) for method in METHODS] + [
+    ("resnet", method) for method in METHODS if method not in ("kd", "ard", "pag", "lifelong")
+]
 
 
 def main(output: str) -> None:
     data = load_data(Source("synthetic"))
     results = {}
-    for name, (architecture, arguments) in STUDENTS.items():
-        for method, objective_for in METHODS.items():
-            accelerator = Accelerator(cpu=True)
-            shard = Shard(accelerator.process_index, accelerator.num_processes, accelerator.gradient_accumulation_steps)
-            set_seed(0)
-            student, teacher = (
-                create_classifier(architecture, arguments, num_classes=4, image_shape=SHAPE) for _ in range(2)
-            )
-            training = Training(epochs=1, batch_size=64, lr=0.05)
-            loader = training_loader(
-                data.train,
-                SHAPE,
-                batch_size=64,
-                augmentation="crop-flip",
-                seed=0,
-                device=accelerator.device,
-                shard=shard,
-            )
-            test = evaluation_loader(data.test, SHAPE, batch_size=32, device=accelerator.device, shard=shard)
-            set_seed(0, device_specific=True)
-            fit(
-                accelerator,
-                objective_for(student, Teacher(teacher)),
-                loader,
-                training,
-                validate=lambda accelerator, classifier: Scores(0.0, 0.0),
-                checkpoints=Path(output) / f"{name}-{method}",
-                resume=False,
-            )
-            weights = torch.cat([parameter.detach().flatten() for parameter in student.parameters()])
-            everyone = gather_object([weights])
-            evaluation = evaluate(accelerator, student, test, PGD.standard(Linf(0.0), steps=1))
-            results[f"{name}-{method}"] = {
-                "processes": torch.tensor(accelerator.num_processes),
-                "weights": weights,
-                "spread": max((weights - other).abs().max().item() for other in everyone),
-                "clean": torch.from_numpy(evaluation.clean),
-                "robust": torch.from_numpy(evaluation.robust),
-            }
+    for name, method in RUNS:
+        (architecture, arguments), objective_for = STUDENTS[name], METHODS[method]
+        # As robust_hub.runs makes it: a discriminator rests at times.
+        unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+        accelerator = Accelerator(cpu=True, kwargs_handlers=[unused])
+        shard = Shard(accelerator.process_index, accelerator.num_processes, accelerator.gradient_accumulation_steps)
+        set_seed(0)
+        student, teacher = (
+            create_classifier(architecture, arguments, num_classes=4, image_shape=SHAPE) for _ in range(2)
+        )
+        training = Training(epochs=1, batch_size=64, lr=0.05)
+        loader = training_loader(
+            data.train,
+            SHAPE,
+            batch_size=64,
+            augmentation="crop-flip",
+            seed=0,
+            device=accelerator.device,
+            shard=shard,
+        )
+        test = evaluation_loader(data.test, SHAPE, batch_size=32, device=accelerator.device, shard=shard)
+        set_seed(0, device_specific=True)
+        fit(
+            accelerator,
+            objective_for(student, Teacher(teacher)),
+            loader,
+            training,
+            validate=lambda accelerator, classifier: Scores(0.0, 0.0),
+            checkpoints=Path(output) / f"{name}-{method}",
+            resume=False,
+        )
+        weights = torch.cat([parameter.detach().flatten() for parameter in student.parameters()])
+        everyone = gather_object([weights])
+        evaluation = evaluate(accelerator, student, test, PGD.standard(Linf(0.0), steps=1))
+        results[f"{name}-{method}"] = {
+            "processes": torch.tensor(accelerator.num_processes),
+            "weights": weights,
+            "spread": max((weights - other).abs().max().item() for other in everyone),
+            "clean": torch.from_numpy(evaluation.clean),
+            "robust": torch.from_numpy(evaluation.robust),
+        }
     if accelerator.is_main_process:
         torch.save(results, f"{output}/results.pt")
 

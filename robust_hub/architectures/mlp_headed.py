@@ -59,6 +59,10 @@ class MlpHeaded(nn.Module):
         """Computes the body's last feature map."""
         return self.body.forward_features(x)
 
+    def forward_intermediates(self, x: Tensor, **options) -> tuple[Tensor, list[Tensor]]:
+        """Computes the body's last feature map and one a stage, if the body can."""
+        return self.body.forward_intermediates(x, **options)
+
     def forward_head(self, x: Tensor) -> Tensor:
         """Pools the feature map and classifies it."""
         return self.head(self.hidden(self.body.forward_head(x)))

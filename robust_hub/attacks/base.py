@@ -60,13 +60,15 @@ class SearchClassifier(nn.Module):
 @contextmanager
 def eval_mode(classifier: nn.Module) -> Iterator[None]:
     """Puts every module in eval mode, and afterwards each back into the mode it was in."""
-    training = [module for module in classifier.modules() if module.training]
+    modes = [(module, module.training) for module in classifier.modules()]
+    # By way of train(): some of timm's attentions then forget what they keep in eval mode.
+    classifier.train()
     classifier.eval()
     try:
         yield
     finally:
-        for module in training:
-            module.training = True
+        for module, training in modes:
+            module.training = training
 
 
 def loss_and_gradient(loss: Callable[[Images], PerExample], images: Images) -> tuple[PerExample, Images]:

@@ -1,9 +1,16 @@
 """What a training objective is."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
 
 from robust_hub.classifiers import Passes, PixelClassifier, Teacher
 from robust_hub.types import Images, Labels
@@ -63,7 +70,34 @@ def check_same_task(student: PixelClassifier, teacher: Teacher) -> None:
         )
 
 
-def check_at_least(minimum: float, method: str, **options: float) -> None:
+def freeze_statistics(student: PixelClassifier) -> None:
+    """Puts a student's norms, dropout and all other modules without parts into eval mode, and nothing else.
+
+    Some of timm's attentions keep what depends on their weights while they are in eval mode, so they must not learn in
+    it.
+    """
+    for module in student.modules():
+        if isinstance(module, _BatchNorm) or not any(True for _ in module.children()):
+            module.eval()
+
+
+@contextmanager
+def twice_differentiable(device_type: str) -> Iterator[None]:
+    """Computes in float32 and by operations that all have a second derivative: no fused attention or hard sigmoid."""
+    with torch.autocast(device_type, enabled=False), sdpa_kernel(SDPBackend.MATH), _WrittenOut():
+        yield
+
+
+class _WrittenOut(TorchFunctionMode):
+    """Writes out the functions whose backward has no derivative."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is torch._C._nn.hardsigmoid:
+            return F.relu6(args[0] + 3) / 6
+        return function(*args, **(kwargs or {}))
+
+
+def check_at_least(minimum: float | int, method: str, **options: float | int) -> None:
     """Checks that a method's options are numbers of at least that much.
 
     Raises:

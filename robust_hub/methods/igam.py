@@ -5,11 +5,10 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from robust_hub.classifiers import PixelClassifier, Teacher
 from robust_hub.losses import cross_entropy, squared_distance
-from robust_hub.methods.base import Losses, Objective, check_at_least, check_same_task
+from robust_hub.methods.base import Losses, Objective, check_at_least, check_same_task, twice_differentiable
 from robust_hub.methods.discriminator import Discriminator
 from robust_hub.types import Images, Labels, Logits, PerExample
 
@@ -98,7 +97,7 @@ class IGAM(Objective):
         if scale == 0:
             label_term = cross_entropy(self.student(images), labels).mean()
             return Losses(label_term, {"cross_entropy": label_term.detach()})
-        with torch.autocast(images.device.type, enabled=False), sdpa_kernel(SDPBackend.MATH):
+        with twice_differentiable(images.device.type):
             images.requires_grad_()
             taught, learnt = self.teacher(images), self.student(images)
             scalar = self.gradient_of(taught, labels)

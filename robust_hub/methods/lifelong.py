@@ -6,7 +6,7 @@ import torch
 
 from robust_hub.classifiers import PixelClassifier, Teacher
 from robust_hub.losses import cross_entropy, l1_distance
-from robust_hub.methods.base import Losses, Objective, check_at_least
+from robust_hub.methods.base import Losses, Objective, check_at_least, freeze_statistics
 from robust_hub.types import Features, Images, Labels, PerExample
 
 
@@ -25,7 +25,7 @@ class Lifelong(Objective):
     Source: Shafahi et al., ICLR 2020, arXiv 1905.08232, learning without forgetting; L1 and 0.005 are the code's.
     Deviations: images are augmented and the source sees the same augmented image, where the authors look its features
         up as of the raw one; the head is trained to its end first, where theirs has half of the steps. Like the
-        authors' the student stays in eval mode, so batch statistics are the source's.
+        authors' the student's norms and dropout stay in eval mode, so batch statistics are the source's.
     """
 
     def __init__(
@@ -49,9 +49,9 @@ class Lifelong(Objective):
         self.weight, self.distance = weight, distance
 
     def train(self, mode: bool = True) -> "Lifelong":
-        """Keeps the student in eval mode whatever is asked for: batch statistics stay the source's."""
+        """Keeps the student's norms in eval mode whatever is asked for: batch statistics stay the source's."""
         super().train(mode)
-        self.student.eval()
+        freeze_statistics(self.student)
         return self
 
     def forward(self, images: Images, labels: Labels) -> Losses:

@@ -3,11 +3,10 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from robust_hub.classifiers import PixelClassifier
 from robust_hub.losses import cross_entropy
-from robust_hub.methods.base import Losses, Objective, check_at_least
+from robust_hub.methods.base import Losses, Objective, check_at_least, twice_differentiable
 from robust_hub.methods.pag_targets import Targets
 from robust_hub.types import Images, Labels
 
@@ -51,7 +50,7 @@ class PAG(Objective):
         chance = torch.rand(len(images), self.student.num_classes, device=images.device)
         classes = chance.argsort(1)[:, : self.classes_per_image]
         wanted = self.targets(images, labels, classes, *extras)
-        with torch.autocast(images.device.type, enabled=False), sdpa_kernel(SDPBackend.MATH):
+        with twice_differentiable(images.device.type):
             pixels = images.detach().requires_grad_()
             logits = self.student(pixels)
             log_probabilities = F.log_softmax(logits, 1).gather(1, classes)

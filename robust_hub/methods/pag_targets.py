@@ -11,6 +11,8 @@ from robust_hub.classifiers import PixelClassifier, Teacher
 from robust_hub.methods.base import check_same_task
 from robust_hub.types import Images, Labels
 
+# Two images nearer than this, in pixel units, are the same one.
+TINY = 1e-4
 Batches = Iterable[tuple[Tensor, Tensor]]
 
 
@@ -63,10 +65,12 @@ class NearestNeighbours(nn.Module):
 
     def forward(self, images: Images, labels: Labels, classes: Tensor) -> Tensor:
         """Gives target gradients."""
-        distances = torch.cdist(images.flatten(1), self.examples.flatten(1)).unflatten(1, (-1, self.count))
-        distances = distances.gather(1, classes[..., None].expand(-1, -1, self.count))
-        # An image among the examples is no neighbour of itself; rounding leaves it a distance of its own.
-        nearest = distances.masked_fill(distances < 0.1, torch.inf).argmin(2)
+        # Pixel by pixel: by way of a matrix product an image would seem to lie some way off itself.
+        exactly = "donot_use_mm_for_euclid_dist"
+        distances = torch.cdist(images.flatten(1), self.examples.flatten(1), compute_mode=exactly)
+        distances = distances.unflatten(1, (-1, self.count)).gather(1, classes[..., None].expand(-1, -1, self.count))
+        # An image among the examples is no neighbour of itself.
+        nearest = distances.masked_fill(distances < TINY, torch.inf).argmin(2)
         return self.examples[classes * self.count + nearest] - images[:, None]
 
 

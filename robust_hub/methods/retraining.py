@@ -4,7 +4,7 @@ from torch import nn
 
 from robust_hub.classifiers import PixelClassifier
 from robust_hub.losses import cross_entropy
-from robust_hub.methods.base import Losses, Objective
+from robust_hub.methods.base import Losses, Objective, freeze_statistics
 from robust_hub.types import Images, Labels
 
 
@@ -13,14 +13,14 @@ class Retraining(Objective):
 
     Args:
         student: a robust classifier with a head for the target's classes.
-        stages: how many of its last stages are retrained with the head.
+        stages: how many of its last stages are retrained with the head; all of them is everything, the stem included.
 
     Raises:
         ValueError: when the student has not so many stages.
 
     Source: Shafahi et al., ICLR 2020, arXiv 1905.08232, section 3.
     Deviations: stages are timm's, of which there are fewer than the paper's 17 blocks; they start from the robust
-        weights and not from new ones. The student stays in eval mode, so batch statistics are the robust network's.
+        weights and not from new ones. Norms and dropout stay in eval mode, so batch statistics stay as well.
     """
 
     def __init__(self, student: PixelClassifier, *, stages: int):
@@ -38,9 +38,9 @@ class Retraining(Objective):
             parameter.requires_grad_(places[name.rpartition(".")[0]] > end)
 
     def train(self, mode: bool = True) -> "Retraining":
-        """Keeps the student in eval mode whatever is asked for."""
+        """Keeps the student's norms in eval mode whatever is asked for."""
         super().train(mode)
-        self.student.eval()
+        freeze_statistics(self.student)
         return self
 
     def forward(self, images: Images, labels: Labels) -> Losses:

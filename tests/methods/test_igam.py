@@ -6,7 +6,7 @@ import torch
 
 from robust_hub.classifiers import Teacher
 from robust_hub.methods import IGAM
-from robust_hub.methods.igam import random_logits
+from robust_hub.methods.igam import probability, random_logits
 
 
 def naive(by_hand, student, teacher, images, labels) -> tuple[float, float]:
@@ -168,3 +168,145 @@ def test_before_the_start_the_teacher_is_not_asked_and_nothing_is_differentiated
     n = len(images)
     assert (passes["teacher"].forward, passes["teacher"].backward) == (n, n)
     assert (passes["student"].forward, passes["student"].backward) == (3 * n, 2 * n + 3 * n)
+
+
+def test_a_weight_of_ten_b_over_255_squared_is_the_authors_gamma_on_pixels_from_0_to_255(
+    create_smooth, by_hand, images, labels
+):
+    # Theirs: gamma times the sum over batch and pixels of the squared gap between gradients of the probability on 0 to
+    # 255, which are 255 times shorter; ours is a mean over the batch, so gamma 10 is a weight of 10 B / 255^2.
+    student, teacher = create_smooth(), create_smooth()
+    pixels = 255 * images.double().numpy()
+
+    def probability_gradient(hand, pixels: np.ndarray, label: int) -> np.ndarray:
+        """Central differences, off by rounding of 1e-16 / h and a third derivative of 1e-7 times h^2."""
+        gradient, h = np.empty(pixels.size), 1e-2
+        for place in range(pixels.size):
+            step = np.zeros(pixels.size)
+            step[place] = h
+            ends = (hand.probabilities((pixels.ravel() + sign * step) / 255)[label] for sign in (1, -1))
+            gradient[place] = next(ends) - next(ends)
+        return gradient / (2 * h)
+
+    learnt, taught = by_hand(student), by_hand(teacher)
+    theirs = 0.0
+    for one, label in zip(pixels, labels.tolist(), strict=True):
+        gap = probability_gradient(learnt, one, label) - probability_gradient(taught, one, label)
+        theirs += 10 * np.square(gap).sum()
+    weight = 10 * len(images) / 65025
+    losses = IGAM(student, Teacher(teacher), weight=weight, gradient_of=probability)(images, labels)
+    assert weight * losses.terms["gradient_distance"].item() == pytest.approx(theirs, rel=1e-4)  # float32 gradients
+    # Their batches of 32.
+    assert pytest.approx(4.9e-3, rel=5e-3) == 10 * 32 / 65025
+
+
+def adversary(create_smooth, **options) -> IGAM:
+    """IGAM with a discriminator in float64, in train mode."""
+    student, teacher = create_smooth().double(), create_smooth().double()
+    return IGAM(student, Teacher(teacher), **{"weight": 0.5, "adversarial_weight": 2.0, **options}).double().train()
+
+
+def test_the_student_raises_what_the_discriminator_lowers(create_smooth, slopes, images, labels):
+    objective, images = adversary(create_smooth, weight=0.5, adversarial_weight=2.0), images.double()
+    weights = list(objective.student.parameters())
+
+    def students_loss() -> torch.Tensor:
+        terms = objective(images, labels).terms
+        return terms["cross_entropy"] + 0.5 * terms["gradient_distance"] - 2.0 * terms["discriminator"]
+
+    slopes(students_loss, weights, torch.autograd.grad(objective(images, labels).total, weights))
+
+
+def test_the_discriminator_lowers_its_cross_entropy(create_smooth, slopes, images, labels):
+    objective, images = adversary(create_smooth), images.double()
+    # A bias before BatchNorm has no gradient but rounding.
+    weights = [weight for weight in objective.discriminator.parameters() if weight.ndim > 1]
+    gradients = torch.autograd.grad(objective(images, labels).total, weights)
+    slopes(lambda: objective(images, labels).terms["discriminator"], weights, gradients)
+
+
+def test_the_discriminator_is_asked_about_the_students_gradients_first_and_the_teachers_then(
+    create_smooth, by_hand, images, labels
+):
+    objective = adversary(create_smooth)
+    shown = []
+    objective.discriminator.register_forward_pre_hook(lambda _module, inputs: shown.append(inputs[0].detach()))
+    told = []
+    objective.discriminator.register_forward_hook(lambda _module, _inputs, logits: told.append(logits.detach().numpy()))
+    losses = objective(images.double(), labels)
+    learnt, taught = by_hand(objective.student), by_hand(objective.teacher.classifier)
+    for i, (image, label) in enumerate(zip(images.double().numpy(), labels.tolist(), strict=True)):
+        for place, hand in ((i, learnt), (i + 6, taught)):
+            expected = torch.tensor(hand.input_gradient(image, label)).view(3, 8, 8)
+            torch.testing.assert_close(shown[0][place], expected, rtol=1e-6, atol=1e-7)  # pixels from float32
+    # Class 0 is the student, class 1 the teacher.
+    cross_entropy = sum(-np.log(np.exp(row[i // 6]) / np.exp(row).sum()) for i, row in enumerate(told[0])) / 12
+    assert losses.terms["discriminator"].item() == pytest.approx(cross_entropy, rel=1e-10)  # float64
+
+
+def test_the_total_is_the_sum_of_the_terms_with_the_discriminators_unweighted(create_smooth, images, labels):
+    losses = adversary(create_smooth, weight=0.5, adversarial_weight=2.0)(images.double(), labels)
+    expected = losses.terms["cross_entropy"] + 0.5 * losses.terms["gradient_distance"] + losses.terms["discriminator"]
+    assert losses.total.item() == pytest.approx(expected.item(), rel=1e-12)  # float64
+
+
+@pytest.mark.parametrize("period", [1, 2, 3])
+def test_the_discriminator_learns_at_every_so_manieth_step(create_smooth, images, labels, period):
+    objective = adversary(create_smooth, discriminator_period=period)
+    learnt = []
+    for step in range(6):
+        objective.step = step
+        objective.zero_grad(set_to_none=True)
+        objective(images.double(), labels).total.backward()
+        learnt.append(all(weight.grad is not None for weight in objective.discriminator.parameters()))
+        assert learnt[-1] or all(weight.grad is None for weight in objective.discriminator.parameters())
+    assert learnt == [step % period == 0 for step in range(6)]
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_the_student_learns_from_the_discriminator_at_every_step(create_smooth, images, labels, step):
+    objective = adversary(create_smooth, weight=0.0, discriminator_period=5)
+    objective.step = step
+    losses = objective(images.double(), labels)
+    weights = list(objective.student.parameters())
+    full = torch.autograd.grad(losses.total, weights, retain_graph=True)
+    plain = torch.autograd.grad(torch.nn.functional.cross_entropy(objective.student(images.double()), labels), weights)
+    assert any((one - other).abs().max() > 1e-6 for one, other in zip(full, plain, strict=True))
+
+
+def test_the_ramp_weighs_what_the_student_gets_and_not_what_the_discriminator_learns(create_smooth, images, labels):
+    objective, images = adversary(create_smooth, weight=0.0, ramp=4), images.double()
+    weights = [objective.student.model.body[0].weight, objective.discriminator.layers[0][0].weight]
+    gradients = []
+    for step, period in ((0, 1), (3, 1)):  # a quarter of the weight, and all of it
+        objective.step, objective.discriminator_period = step, period
+        gradients.append(torch.autograd.grad(objective(images, labels).total, weights))
+    label_term = torch.nn.functional.cross_entropy(objective.student(images), labels)
+    (plain,) = torch.autograd.grad(label_term, weights[:1])
+    # float64 sums of a few hundred terms.
+    torch.testing.assert_close(4 * (gradients[0][0] - plain), gradients[1][0] - plain, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(gradients[0][1], gradients[1][1], rtol=1e-8, atol=1e-10)
+
+
+def test_without_an_adversarial_weight_there_is_no_discriminator(create_smooth, images, labels):
+    objective = IGAM(create_smooth(), Teacher(create_smooth()), weight=1.0)
+    assert objective.discriminator is None
+    assert "discriminator" not in objective(images, labels).terms
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weight": -1.0}, r"IGAM needs weight >= 0, got -1\.0"),
+        ({"adversarial_weight": -2.0}, r"IGAM needs adversarial_weight >= 0, got -2\.0"),
+        ({"logit_weight": float("nan")}, "IGAM needs logit_weight >= 0, got nan"),
+        ({"discriminator_period": 0}, "IGAM needs discriminator_period >= 1, got 0"),
+        ({"noise": -0.1}, r"IGAM needs noise >= 0, got -0\.1"),
+        ({"start": -1}, "IGAM needs start >= 0, got -1"),
+        ({"ramp": -1}, "IGAM needs ramp >= 0, got -1"),
+    ],
+    ids=["weight", "adversarial weight", "logit weight", "period", "noise", "start", "ramp"],
+)
+def test_an_option_out_of_its_range_is_refused(create_smooth, options, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        IGAM(create_smooth(), Teacher(create_smooth()), **{"weight": 1.0, **options})

@@ -76,6 +76,13 @@ def test_an_image_is_no_neighbour_of_itself(images, labels):
     assert torch.equal(targets[0, 0], examples[1, others.index(min(others))] - images[0])
 
 
+def test_large_images_in_a_large_batch_are_no_neighbours_of_themselves():
+    # From 26 rows on torch.cdist subtracts products, whose rounding is a distance that grows with the size.
+    images = torch.rand(30, 3, 160, 160)
+    targets = NearestNeighbours(images[None])(images, torch.zeros(30).long(), torch.zeros(30, 1).long())
+    assert (targets.flatten(1).norm(dim=1) > 1).all()
+
+
 def test_an_image_that_is_the_only_one_of_its_class_has_no_direction(images, labels):
     examples = some_examples(count=1)
     examples[1, 0] = images[0]

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from robust_hub.classifiers import Teacher
+from robust_hub.losses import relative_distance
 from robust_hub.methods import RRM
 
 
@@ -69,3 +70,19 @@ def test_without_a_projection_only_the_student_is_trained(create_smooth):
     trained = {id(parameter) for parameter in objective.parameters() if parameter.requires_grad}
     assert trained == {id(parameter) for parameter in objective.student.parameters()}
     assert isinstance(objective.projection, torch.nn.Identity)
+
+
+def test_rrm_measures_features_by_the_distance_it_is_given(create_smooth, by_hand, images, labels):
+    student, teacher = create_smooth(), create_smooth()
+    learnt, taught = by_hand(student), by_hand(teacher)
+    expected = 0.0
+    for image in images.double().numpy():
+        gap, reference = learnt.features(image) - taught.features(image), taught.features(image)
+        expected += np.sqrt(gap @ gap) / np.sqrt(reference @ reference) / 6
+    losses = RRM(student, Teacher(teacher), distance=relative_distance)(images, labels)
+    assert losses.terms["feature_distance"].item() == pytest.approx(expected, rel=1e-5)  # float32 features of order 1
+
+
+def test_a_negative_weight_is_refused(create_smooth):
+    with pytest.raises(ValueError, match=r"^RRM needs cross_entropy_weight >= 0, got -1\.0$"):
+        RRM(create_smooth(), Teacher(create_smooth()), cross_entropy_weight=-1.0)

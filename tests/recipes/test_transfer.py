@@ -5,13 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
 from PIL import Image
 
 from recipes import transfer
-from recipes.transfer import Alignment, Config
+from recipes.transfer import Alignment, Config, Maps
 from robust_hub import hub
 from robust_hub.architectures import create_classifier
 from robust_hub.data import Source
@@ -120,8 +121,7 @@ def test_igam_trains_a_student_of_another_architecture(tmp_path, teacher, alignm
         ({"teacher": "local-dir:nowhere"}, "no model folder at nowhere"),
         ({"teacher": "resnet18"}, "must be named hf-hub:ORG/NAME or local-dir:FOLDER"),
         ({"source": Source("./synthetik")}, "there is no folder"),
-        ({"source": Source("digits")}, "knows 4 classes .* and the data has 10"),
-        ({"student_args": {**VIT, "in_chans": 1}}, "must take the same images, got 3x16x16 and 1x16x16"),
+        ({"student_args": {**VIT, "in_chans": 2}}, "must take grey or colour images, got 3 and 2 channels"),
         ({"threat": "linf:2"}, r"eps must be in \(0, 1\), got 2"),
         ({"threat": "l3:0.1"}, "threat must be linf:EPS or l2:EPS"),
         ({"training": Training(batch_size=500)}, "at most the 288 training images"),
@@ -134,11 +134,106 @@ def test_bad_input_is_told_before_training_and_leaves_the_output_untouched(tmp_p
     assert not (tmp_path / "run").exists()
 
 
-def test_a_teacher_of_other_class_names_is_refused(tmp_path):
-    other = save_teacher(tmp_path / "teacher", names=["up", "down", "left", "right"])
-    with pytest.raises(ValueError, match=r"knows 4 classes \(up, down, left, .* has 4 \(vertical"):
-        transfer.plain(config(other, tmp_path / "run"))
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (lambda chosen: transfer.kd(chosen, temperature=0.0), "KD needs temperature >= 0.1, got 0"),
+        (lambda chosen: transfer.ard(chosen, steps=0), "PGD needs steps >= 1"),
+        (lambda chosen: transfer.igam(chosen, Alignment(noise=-1.0)), "IGAM needs noise >= 0, got -1"),
+        (lambda chosen: transfer.rrm(chosen, cross_entropy_weight=-1.0), "RRM needs cross_entropy_weight >= 0"),
+        (lambda chosen: transfer.pag(chosen, classes_per_image=5), "classes_per_image between 1 and 4, .* got 5"),
+        (lambda chosen: transfer.mixacm(chosen, Maps(mixup=0.0)), "MixACM needs mixup >= 0.01, got 0"),
+        (lambda chosen: transfer.mixacm(chosen, Maps(stages=("block.0",))), "has no stage 'block.0'; .*blocks.0"),
+        (
+            lambda chosen: transfer.mixacm(chosen, Maps(("blocks.0",), ("layer1", "layer2"))),
+            "must be as many, got 1 and 2",
+        ),
+    ],
+)
+def test_an_option_out_of_range_is_told_before_training(tmp_path, teacher, method, message):
+    with pytest.raises(ValueError, match=message):
+        method(config(teacher, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_of_other_classes_is_trained_a_head_for_these_first(tmp_path, capsys):
+    other = save_teacher(tmp_path / "teacher", names=["up", "down", "left", "right"])
+    result = transfer.kd(config(other, tmp_path / "run"))
+    assert "the teacher knows other classes: it is trained a head for these first" in capsys.readouterr().out
+    # The head sees 288 training images as they are and mirrored; then the teacher is asked once an image.
+    assert result.passes["teacher"] == {"forward": 2 * 288 + 288, "backward": 0}
+    assert (tmp_path / "run" / "student" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("method", [transfer.kd, transfer.pag], ids=["kd", "pag"])
+@pytest.mark.parametrize(
+    ("shape", "args"), [((1, 16, 16), {"in_chans": 1}), ((3, 8, 8), {}), ((3, 32, 32), {})], ids=["grey", "8", "32"]
+)
+def test_a_teacher_of_other_channels_or_sizes_teaches(tmp_path, method, shape, args):
+    teacher = create_classifier("resnet18_cifar", {**CNN, **args}, num_classes=4, image_shape=shape)
+    hub.save(tmp_path / "teacher", teacher, facts("resnet18_cifar"), label_names=NAMES, pictures=[])
+    result = method(config(f"local-dir:{tmp_path / 'teacher'}", tmp_path / "run"))
+    assert result.classifier.input_size == (3, 16, 16)
+
+
+def test_a_grey_student_learns_from_a_teacher_that_sees_colours(tmp_path, teacher):
+    result = transfer.kd(config(teacher, tmp_path / "run", student_args={**VIT, "in_chans": 1}))
+    assert result.classifier.input_size == (1, 16, 16)
+
+
+def test_a_teacher_that_is_not_robust_is_warned_of_in_one_line(tmp_path, teacher, capsys):
+    transfer.plain(config(teacher, tmp_path / "run", threat="linf:0.5"))
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning:")]
+    assert "the teacher withstands linf:0.5 on 0.0 [0.0, 10.9] % of 32 validation images" in told
+
+
+def test_a_plan_is_told_before_training(tmp_path, teacher, capsys):
+    transfer.plain(config(teacher, tmp_path / "run", training=Training(epochs=2, batch_size=96, lr=0.01)))
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("plan:")]
+    assert told.startswith("plan: 6 steps of 96 images, about ")
+
+
+def save_targets(folder: Path, shape: tuple[int, ...]) -> Path:
+    np.save(folder / "targets.npy", np.random.default_rng(0).normal(size=shape).astype(np.float32))
+    return folder / "targets.npy"
+
+
+def test_pag_follows_stored_targets(tmp_path, teacher):
+    stored = save_targets(tmp_path, (400, 4, 3, 16, 16))
+    result = transfer.pag(config(teacher, tmp_path / "run"), targets="stored", stored=stored)
+    assert result.passes == {"student": {"forward": 288, "backward": 3 * 288}}
+
+
+@pytest.mark.parametrize("shape", [(400, 3, 3, 16, 16), (400, 4, 3, 8, 8), (100, 4, 3, 16, 16)])
+def test_stored_targets_of_another_shape_are_told_before_training(tmp_path, teacher, shape):
+    stored = save_targets(tmp_path, shape)
+    with pytest.raises(ValueError, match=r"PAG targets must be floats of shape \(\d+, 4, 3, 16, 16\).* got float32 of"):
+        transfer.pag(config(teacher, tmp_path / "run"), targets="stored", stored=stored)
+    assert not (tmp_path / "run").exists()
+
+
+def test_stored_targets_that_are_missing_are_told_before_training(tmp_path, teacher):
+    with pytest.raises(ValueError, match=r"nowhere.npy is not a readable .npy of target gradients"):
+        transfer.pag(config(teacher, tmp_path / "run"), targets="stored", stored=Path("nowhere.npy"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("targets", ["one-image", "class-mean", "nearest-neighbour"])
+def test_pag_makes_its_own_targets_of_training_images(tmp_path, teacher, targets):
+    result = transfer.pag(config(teacher, tmp_path / "run"), targets=targets, classes_per_image=2)
+    # Two classes an image: two gradients, two ways back through them, and one through the loss.
+    assert result.passes == {"student": {"forward": 288, "backward": 5 * 288}}
+
+
+def test_the_cost_is_told_with_the_teacher_and_without(tmp_path, teacher):
+    transfer.mixacm(config(teacher, tmp_path / "run"), Maps())
+    told = json.loads((tmp_path / "run" / "student" / "evaluation.json").read_text())
+    assert told["images"] == 288
+    assert told["peak_memory"] > 2**27
+    assert told["teacher_seconds"] == facts("resnet18_cifar").seconds
+    card = (tmp_path / "run" / "student" / "README.md").read_text()
+    assert "s of training (" in " ".join(card.split())
+    assert "with the teacher's), 288 images" in " ".join(card.split())
 
 
 def test_an_unknown_optimizer_is_told_with_close_names():
