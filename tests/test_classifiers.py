@@ -8,6 +8,7 @@ from PIL import Image
 from torch import nn
 
 from robust_hub.architectures import create_classifier
+from robust_hub.attacks import eval_mode
 from robust_hub.classifiers import PixelClassifier, Teacher, fit_pixels
 
 PREACT_ARGS = {"layers": (1, 1, 1), "channels": (8, 8, 16), "stem_chs": 8}
@@ -343,3 +344,18 @@ def test_a_teacher_takes_images_of_other_sizes_and_channels(create_cnn, given, t
     (gradient,) = torch.autograd.grad(teacher(images).square().sum(), images)
     assert gradient.shape == images.shape
     assert gradient.abs().sum() > 0
+
+
+def test_weights_that_change_between_evaluations_are_seen_by_attentions_that_keep_their_biases():
+    # timm's LeViT computes its attention biases once and keeps them for as long as it is in eval mode.
+    student = create_classifier("levit_128s", {"img_size": 64}, num_classes=3, image_shape=(3, 64, 64)).eval()
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad(), eval_mode(student):
+        student(images)
+    with torch.no_grad():
+        for name, parameter in student.named_parameters():
+            if name.endswith("attention_biases"):
+                parameter += torch.randn_like(parameter)
+    fresh = copy.deepcopy(student).train().eval()
+    with torch.no_grad(), eval_mode(student):
+        assert torch.equal(student(images), fresh(images))

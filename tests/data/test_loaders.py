@@ -234,3 +234,28 @@ def test_images_have_the_channels_and_size_asked_for(rows, size):
     assert images.shape == (2, *size)
     assert images.min() >= 0
     assert images.max() <= 1
+
+
+@pytest.fixture
+def numbered(rows):
+    """The rows as they are left when others were held out: their numbers are not their places."""
+    return rows.add_column("row", [3 * row + 1 for row in range(11)])
+
+
+@pytest.mark.parametrize("augmentation", ["crop-flip", "crop", "none"])
+def test_stored_maps_go_the_way_of_the_image_of_their_row(numbered, augmentation):
+    # The maps of a row are its image and the negative of it, so they must come out as the image does.
+    stored = np.zeros((40, 2, *SIZE), np.float32)
+    for index in range(11):
+        stored[3 * index + 1] = np.stack([raw(index), -raw(index).astype(np.float32)]) / np.float32(255)
+    loader = training_loader(numbered, SIZE, batch_size=4, augmentation=augmentation, seed=0, device=CPU, stored=stored)
+    for images, _, maps in loader:
+        # 255 divides on either side of a float32 rounding.
+        torch.testing.assert_close(maps, torch.stack([images, -images], 1), rtol=1e-6, atol=1e-6)
+
+
+def test_stored_maps_need_a_set_that_fits_into_memory(numbered, monkeypatch):
+    monkeypatch.setattr("robust_hub.data.loaders.IN_MEMORY_BYTES", 0)
+    stored = np.zeros((40, 2, *SIZE), np.float32)
+    with pytest.raises(ValueError, match="stored target gradients need a set that fits into memory, got 11 images"):
+        training_loader(numbered, SIZE, batch_size=4, augmentation="none", seed=0, device=CPU, stored=stored)
