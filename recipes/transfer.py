@@ -3,9 +3,10 @@
     accelerate launch recipes/transfer.py rrm --teacher hf-hub:ORG/NAME --student convnext_atto \
         --student-args '{"patch_size": 2}' --projection --data FOLDER --output runs/student
 
-Sub-commands: `igam` and `rrm` (the methods), `plain` (the baseline that an attack brings to zero), and `digits`, the
-demonstration, which is meant when there is no argument at all. Processes, devices, precision and gradient accumulation
-belong to `accelerate launch`. Writes OUTPUT/student; OUTPUT/checkpoints is there to resume from.
+Sub-commands: `igam`, `mixacm`, `rrm` and `pag` (the methods), `kd` (clean distillation), `ard` (distillation under
+attack) and `plain` (what an attack brings to zero) to compare them with, and `digits`, the demonstration, which is
+meant when there is no argument at all. Processes, devices, precision and gradient accumulation belong to `accelerate
+launch`. Writes OUTPUT/student; OUTPUT/checkpoints is there to resume from.
 Expected of `digits` (n = 359, PGD-50, 108 s on 2 cores of an AMD EPYC): plain 96.4 clean / 0.0 robust at linf 0.1
 (seed 0), IGAM 98.2 ± 0.4 / 82.2 ± 1.0 (seeds 0 to 2). For CIFAR-10 see the README.
 """
@@ -161,13 +162,16 @@ def pag(
         weight: of the cosine distances, summed over classes.
         classes_per_image: how many classes, drawn anew for each image, stand for all in one step.
     """
+    if (targets == "stored") != (stored != Path()):
+        raise ValueError("--targets stored and --stored FILE belong together; give both or neither")
 
     def objective(student: PixelClassifier, lesson: Lesson) -> Objective:
         chosen = pag_targets(targets, student, lesson)
         return PAG(student, chosen, weight=weight, classes_per_image=classes_per_image)
 
-    method = f"PAG({targets=}, {weight=}, {classes_per_image=})"
-    return transfer(config, method, objective, stored=stored if targets == "stored" else None)
+    file = f", stored='{stored}'" if targets == "stored" else ""
+    method = f"PAG({targets=}, {weight=}, {classes_per_image=}{file})"
+    return transfer(config, method, objective, stored=stored if file else None)
 
 
 def pag_targets(targets: str, student: PixelClassifier, lesson: Lesson) -> Targets:

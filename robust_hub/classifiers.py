@@ -211,6 +211,11 @@ class Teacher(nn.Module):
         """What the teacher has cost so far."""
         return self.classifier.passes
 
+    @property
+    def input_size(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images its classifier takes."""
+        return self.classifier.input_size
+
     def train(self, mode: bool = True) -> "Teacher":
         """Keeps the classifier in eval mode whatever is asked for."""
         super().train(mode)
@@ -230,4 +235,4 @@ class Teacher(nn.Module):
         return self.classifier.forward_intermediates(self._fitted(images))
 
     def _fitted(self, images: Images) -> Tensor:
-        return fit_pixels(images, self.classifier.input_size)
+        return fit_pixels(images, self.input_size)

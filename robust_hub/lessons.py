@@ -110,12 +110,11 @@ class Lesson:
         data, source, place = self.data.train, self.config.source, self.config.run.output / folder
         self.head_seconds += fit_head(self.accelerator, extractor, head, data, source, training, place)
 
-    def warn_unless_robust(self, classifier: nn.Module, name: str) -> None:
+    def warn_unless_robust(self, classifier: PixelClassifier | Teacher, name: str) -> None:
         """Says in one line when a classifier withstands next to nothing: nobody can learn robustness from it."""
-        knows = classifier.classifier if isinstance(classifier, Teacher) else classifier
         shard = Shard(self.accelerator.process_index, self.accelerator.num_processes)
         device, rows = self.accelerator.device, subset(self.data.validation, CHECKED_IMAGES)
-        loader = evaluation_loader(rows, knows.input_size, batch_size=EVALUATION_BATCH, device=device, shard=shard)
+        loader = evaluation_loader(rows, classifier.input_size, batch_size=EVALUATION_BATCH, device=device, shard=shard)
         attack = PGD.standard(self.threat, steps=CHECKED_STEPS)
         # A copy, so that these passes are not counted as the lesson's.
         accuracy = evaluate(self.accelerator, deepcopy(classifier), loader, attack).robust_accuracy

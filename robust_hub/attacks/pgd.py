@@ -60,7 +60,7 @@ class PGD:
     @classmethod
     def standard(cls, threat: Threat, *, steps: int, restarts: int = 1) -> "PGD":
         """Makes PGD with steps of 2.5 eps / steps (Madry et al.), which can cross the ball and still settle."""
-        return cls(threat, steps, 2.5 * threat.eps / steps, restarts)
+        return cls(threat, steps, 2.5 * threat.eps / max(steps, 1), restarts)
 
     def __call__(self, classifier: nn.Module, images: Images, labels: Labels) -> Images:
         """Returns adversarial images."""
