@@ -73,9 +73,9 @@ def probe(config: Config) -> Result:
     if retraining:
         result = lesson.fit(retraining, task)
     else:
-        passes, epochs = replace(student.passes), config.training.epochs
+        passes = replace(student.passes)
         images = passes.forward * lesson.accelerator.num_processes
-        progress = Progress(epoch=epochs, best_epoch=epochs, images=images, passes={"student": passes})
+        progress = Progress(epoch=config.training.epochs, images=images, passes={"student": passes})
         result = lesson.tested(student, progress, task)
     lesson.finish(result, task)
     return result

@@ -26,9 +26,9 @@ class Facts:
         parameters: number of weights.
         command: what made it.
         seed: of the run.
-        best_epoch: which epoch's averaged weights these are, chosen on validation.
+        best_epoch: which epoch's averaged weights these are, chosen on validation; 0 where none was chosen.
         seconds: training time, validation not counted, nor what its teacher took.
-        teacher_seconds: what training the teacher took; 0 without a teacher, nan where it is not known.
+        teacher_seconds: what training the teacher took; None without a teacher, or where it is not known.
         images: training images seen, on all processes.
         peak_memory: most bytes that the main process held.
         passes: forward and backward passes of each network in training, on all processes.
@@ -50,7 +50,7 @@ class Facts:
     seed: int
     best_epoch: int
     seconds: float
-    teacher_seconds: float
+    teacher_seconds: float | None
     images: int
     peak_memory: int
     passes: dict[str, dict[str, int]]

@@ -1,6 +1,5 @@
 """A lesson: a robust teacher, data and a threat, from the first check of a run to the student's folder."""
 
-import math
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -150,7 +149,7 @@ class Lesson:
             method=self.method,
             seed=self.config.training.seed,
             teacher=f"{self.config.teacher} (sha256 {self.sha256[:12]})",
-            teacher_seconds=self.facts.get("seconds", math.nan),
+            teacher_seconds=self.facts.get("seconds"),
             pictures=draw_pictures(self.accelerator, results, task, self.config.run.output / "pictures"),
         )
         self.accelerator.end_training()

@@ -44,7 +44,7 @@ class Result:
         seconds: of training, without the teacher's own; nan where it is not known.
         images: training images seen, on all processes; 0 where not known.
         passes: forward and backward passes of each network in training, on all processes; empty where not known.
-        best_epoch: the epoch its weights are from; 0 where not known.
+        best_epoch: the epoch its averaged weights are from, chosen on validation; 0 where none was chosen.
     """
 
     name: str
@@ -154,7 +154,7 @@ def save_result(
     method: str,
     seed: int,
     teacher: str = "",
-    teacher_seconds: float = 0.0,
+    teacher_seconds: float | None = None,
     pictures: dict[Path, str] = MappingProxyType({}),
 ) -> None:
     """Writes the folder of a trained student, on the main process.
@@ -167,7 +167,7 @@ def save_result(
         method: the objective with its arguments, its name before the first bracket.
         seed: of the run.
         teacher: what taught it; empty when nobody did.
-        teacher_seconds: what training the teacher took; nan where that is not known.
+        teacher_seconds: what training the teacher took; None where that is not known.
         pictures: plots to put into the folder, with what they show.
     """
     architecture = result.classifier.architecture

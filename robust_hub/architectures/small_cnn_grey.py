@@ -1,5 +1,6 @@
 """A small convolutional network for grey images of 28 to 32 px, with timm's model interface."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
@@ -25,7 +26,7 @@ default_cfgs = generate_default_cfgs(
 class SmallCnnGrey(nn.Module):
     """Three strided convolutions and one linear layer; smooth, since its input gradients are what it teaches."""
 
-    def __init__(self, num_classes: int = 10, in_chans: int = 1, channels: tuple[int, int, int] = (32, 64, 128)):
+    def __init__(self, num_classes: int = 10, in_chans: int = 1, channels: Sequence[int] = (32, 64, 128)):
         super().__init__()
         widths = (in_chans, *channels)
         layers = [[nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GELU()] for before, after in pairwise(widths)]

@@ -5,34 +5,28 @@ from pathlib import Path
 import pytest
 
 from recipes import transfer
-from recipes.transfer import Alignment, Config
+from recipes.transfer import Config
 from robust_hub.data import Source
 from robust_hub.runs import Run
 from robust_hub.training import Training
 
 TEACHER = Path(__file__).parents[2] / "model_cards" / "small_cnn_grey.trades_linf0.1_digits"
-ALIGNMENT = Alignment(weight=0.3, gradient_of="random-logits", logit_weight=1.0, noise=0.1, ramp=100)
 
 
 @pytest.fixture(scope="module")
 def robust(tmp_path_factory) -> dict[str, float]:
-    """Robust accuracy of a student of a quarter of the teacher's size, by method, at an eps where plain training fails."""
-    methods = {
-        "plain": transfer.plain,
-        "kd": transfer.kd,
-        "pag": transfer.pag,
-        "igam": lambda config: transfer.igam(config, ALIGNMENT),
-    }
+    """Robust accuracy of a student a quarter of the teacher's size, by method, at an eps where plain training fails."""
+    methods = {"plain": transfer.plain, "kd": transfer.kd, "pag": transfer.pag}
     accuracy = {}
     for name, method in methods.items():
         config = Config(
             teacher=f"local-dir:{TEACHER}",
             student="small_cnn_grey",
             student_args={"channels": [16, 32, 64]},
-            source=Source("digits", augmentation="none", test_images=100),
+            source=Source("digits", augmentation="none", test_images=60),
             run=Run(tmp_path_factory.mktemp(name) / "run"),
             threat="linf:0.15",
-            training=Training(epochs=10, batch_size=64, optimizer="adamw", lr=3e-3, weight_decay=0.05),
+            training=Training(epochs=6, batch_size=64, optimizer="adamw", lr=3e-3, weight_decay=0.05),
         )
         accuracy[name] = method(config).evaluation.robust_accuracy.value
     return accuracy
@@ -43,6 +37,5 @@ def test_clean_training_and_clean_distillation_are_not_robust(robust, method):
     assert robust[method] <= 0.05
 
 
-@pytest.mark.parametrize("method", ["pag", "igam"])
-def test_input_gradients_pass_robustness_on(robust, method):
-    assert robust[method] >= 0.2
+def test_the_input_gradients_of_a_teacher_pass_robustness_on(robust):
+    assert robust["pag"] >= 0.2

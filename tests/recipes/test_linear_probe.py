@@ -95,3 +95,10 @@ def test_bad_options_are_told_and_leave_the_output_untouched(tmp_path, teacher, 
     with pytest.raises(ValueError, match=message):
         linear_probe.probe(config(teacher, tmp_path, **changes))
     assert not (tmp_path / "run").exists()
+
+
+def test_the_card_of_a_probe_does_not_claim_a_choice_on_validation(tmp_path, teacher):
+    linear_probe.probe(config(teacher, tmp_path))
+    card = (tmp_path / "run" / "student" / "README.md").read_text()
+    assert "The weights are those of the last epoch." in card
+    assert "the best by" not in card
