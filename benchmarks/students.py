@@ -80,7 +80,8 @@ def smallest(family: str) -> str:
             except Exception as error:  # some can't be made without data; others of their family can
                 tqdm.write(f"{name}: {first_line(error)}")
                 continue
-        sizes[name] = sum(parameter.numel() for parameter in model.parameters())
+        if hasattr(model, "get_classifier"):  # encoders have none
+            sizes[name] = sum(parameter.numel() for parameter in model.parameters())
     return min(sizes, key=sizes.__getitem__)
 
 
