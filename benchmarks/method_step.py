@@ -27,7 +27,7 @@ from robust_hub.methods import ARD, IGAM, KD, PAG, RRM, Lifelong, MixACM, Object
 from robust_hub.methods.pag_targets import TeacherGradients
 from robust_hub.threats import Linf
 
-TURNS, WARM_UP = 30, 3
+TURNS, WARM_UP = 20, 2
 SHAPE, BATCH, ATTACK_STEPS = (3, 32, 32), 128, 3
 THREAT = Linf(8 / 255)
 Networks = tuple[nn.Module, nn.Module]
