@@ -100,14 +100,14 @@ class MixACM(Objective):
 
 def channel_means(maps: Tensor) -> Features:
     """Averages a stage's map over its places: the activated channel map, n c."""
-    # Channels last, as training keeps them: the gradient of mean((2, 3)) leaves that order, which costs a fifth of a step.
+    # Channels last, as training keeps them: the gradient of mean((2, 3)) is not, which costs a fifth of a step.
     precision = torch.promote_types(maps.dtype, torch.float32)
     return maps.permute(0, 2, 3, 1).flatten(1, 2).mean(1, dtype=precision)
 
 
 def channel_distance(channels: Features, reference: Features) -> PerExample:
     """Computes the squared L2 distance between two channel vectors that are divided by their norms, in [0, 4]."""
-    own, wanted = (F.normalize(vector, dim=1, eps=1e-8) for vector in (channels, reference))
+    own, wanted = (F.normalize(vector, dim=1, eps=1e-8) for vector in (channels.to(reference.dtype), reference))
     return (own - wanted).square().sum(1)
 
 
