@@ -93,7 +93,7 @@ def test_a_folder_of_parquet_files_is_read(tmp_path):
     data = load_data(Source(str(tmp_path)))
     assert data.name == tmp_path.name
     assert (data.label_names, data.image_shape) == (NAMES, (3, 5, 6))
-    assert data.train.column_names == ["image", "label", "where"]
+    assert data.train.column_names == ["image", "label", "row", "where"]
     assert decoded(data.train) == [image.tobytes() for image in images]
     assert [list(rows["label"]) for rows in (data.train, data.validation, data.test)] == [
         [0, 1, 1, 0],
@@ -122,7 +122,7 @@ def test_unusual_column_names_are_found_by_type(tmp_path):
     for split in ("train", "test"):
         write_parquet(tmp_path / f"{split}.parquet", pictures(4), [0, 1, 0, 1], image="photo", label="species")
     data = load_data(Source(str(tmp_path)))
-    assert data.train.column_names == ["image", "label", "where"]
+    assert data.train.column_names == ["image", "label", "row", "where"]
     assert data.label_names == NAMES
 
 
