@@ -5,8 +5,8 @@
 The features are computed once and kept in OUTPUT/features while the head is trained on them. Robustness lives in the
 features (Shafahi et al., ICLR 2020, arXiv 1905.08232, sections 3 and 4); `--retrain-stages` shows what is left of it as
 more of the last stages are trained on natural images as well. Writes OUTPUT/student.
-Expected: the CIFAR-10 teacher of model_cards/ on CIFAR-100 (25,000 images, a tenth held out), 30.5 clean / 11.1 robust at
-linf 8/255 (n = 1,000, PGD-50, seed 0, 77 s on one core of an AMD EPYC in bf16).
+Expected: the CIFAR-10 teacher of model_cards/ on CIFAR-100 (25,000 images, a tenth held out), 30.5 clean, 11.1 robust
+at linf 8/255 (n = 1,000, PGD-50, seed 0, 77 s on one core of an AMD EPYC in bf16).
 """
 
 from dataclasses import dataclass, replace
