@@ -3,8 +3,11 @@
     accelerate launch recipes/lifelong.py --teacher hf-hub:ORG/NAME --data FOLDER --output runs/lifelong
 
 A new head is trained first, on features that are computed once; then all weights, with a penalty on how far the
-features move (Shafahi et al., ICLR 2020, arXiv 1905.08232). On the teacher's own data this raises its clean accuracy;
-on other data it goes beyond what a linear probe reaches. Writes OUTPUT/student.
+features move (Shafahi et al., ICLR 2020, arXiv 1905.08232). The paper means it for the teacher's own data, to raise its
+clean accuracy, as well as for others. Writes OUTPUT/student.
+Expected: the CIFAR-10 teacher of model_cards/ on CIFAR-100 (25,000 images, a tenth held out), 2 epochs, 33.5 clean, 8.2
+robust at linf 8/255 (n = 1,000, PGD-50, seed 0, 270 s on a third of a core of an AMD EPYC in bf16); a linear probe has
+30.5 and 11.1.
 """
 
 from dataclasses import dataclass
