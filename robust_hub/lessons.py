@@ -172,4 +172,6 @@ def open_lesson(config: Config, method: str) -> Lesson:
     knows = knows_label_names(classifier, data.label_names)
     if not knows:
         classifier = load_with_new_head(config.teacher, data.num_classes)
+    # Again, so that the student's first weights do not depend on what was drawn for the teacher.
+    set_seed(config.training.seed)
     return Lesson(config, method, accelerator, identity, threat, data, Teacher(classifier), knows, facts, sha256)
