@@ -29,15 +29,7 @@ from robust_hub.losses import cosine_distance, relative_distance
 from robust_hub.methods import ARD, IGAM, KD, PAG, RRM, MixACM, Objective, Plain
 from robust_hub.methods.base import check_same_task
 from robust_hub.methods.igam import loss, probability, random_logits
-from robust_hub.methods.pag_targets import (
-    NearestNeighbours,
-    Representatives,
-    StoredGradients,
-    Targets,
-    TeacherGradients,
-    class_examples,
-    class_means,
-)
+from robust_hub.methods.pag_targets import make_targets
 from robust_hub.results import Result
 from robust_hub.runs import Run
 from robust_hub.tasks import Task
@@ -70,7 +62,6 @@ class Config:
     training: Training = field(default_factory=Training)
 
 
-NEIGHBOURS = 50
 ObjectiveFor: TypeAlias = Callable[[PixelClassifier, Lesson], Objective]
 GRADIENT_OF = {"loss": loss, "probability": probability, "random-logits": random_logits}
 FEATURE_DISTANCE = {"cosine": cosine_distance, "relative-l2": relative_distance}
@@ -166,27 +157,12 @@ def pag(
         raise ValueError("--targets stored and --stored FILE belong together; give both or neither")
 
     def objective(student: PixelClassifier, lesson: Lesson) -> Objective:
-        chosen = pag_targets(targets, student, lesson)
+        chosen = make_targets(targets, student, lesson.teacher, lambda: lesson.training_images(student))
         return PAG(student, chosen, weight=weight, classes_per_image=classes_per_image)
 
     file = f", stored='{stored}'" if targets == "stored" else ""
     method = f"PAG({targets=}, {weight=}, {classes_per_image=}{file})"
     return transfer(config, method, objective, stored=stored if file else None)
-
-
-def pag_targets(targets: str, student: PixelClassifier, lesson: Lesson) -> Targets:
-    """Makes the targets of that name."""
-    classes = student.num_classes
-    if targets == "teacher":
-        return TeacherGradients(lesson.teacher, student)
-    if targets == "stored":
-        return StoredGradients()
-    images = lesson.training_images(student)
-    if targets == "class-mean":
-        return Representatives(class_means(images, classes))
-    if targets == "one-image":
-        return Representatives(class_examples(images, classes, 1).squeeze(1))
-    return NearestNeighbours(class_examples(images, classes, NEIGHBOURS))
 
 
 def rrm(

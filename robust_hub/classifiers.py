@@ -106,17 +106,17 @@ class PixelClassifier(nn.Module):
 
         Several layers' inputs stand one after the other; inputs with places, of a layer before pooling, are averaged.
         """
-        captured: dict[nn.Module, Tensor] = {}
+        layers, captured = self.classifier_layers, {}
         hooks = [
             layer.register_forward_pre_hook(lambda layer, inputs: captured.update({layer: _pooled(layer, inputs[0])}))
-            for layer in self.classifier_layers
+            for layer in layers
         ]
         try:
             logits = self(images)
         finally:
             for hook in hooks:
                 hook.remove()
-        return logits, _at_least_float32(torch.cat([captured[layer] for layer in self.classifier_layers], 1))
+        return logits, _at_least_float32(torch.cat([captured[layer] for layer in layers], 1))
 
     def forward_intermediates(self, images: Images) -> tuple[Logits, list[Tensor]]:
         """Classifies images and returns the map that each stage gives as well, n c h w, in one pass.

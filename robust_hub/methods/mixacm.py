@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Beta
 
+from robust_hub.attacks import eval_mode
 from robust_hub.classifiers import PixelClassifier, Teacher
 from robust_hub.losses import cross_entropy, distillation
 from robust_hub.messages import close_names, first_line
@@ -159,16 +160,15 @@ def _spread(numbers: list[int], count: int) -> list[int]:
 
 def _widths(classifier: PixelClassifier, stages: Sequence[int]) -> list[int]:
     """Counts the channels of stages' maps by looking at one pair of grey images."""
-    training, passes = classifier.training, replace(classifier.passes)
+    passes = replace(classifier.passes)
     images = torch.full((2, *classifier.input_size), 0.5, device=classifier.mean.device)
     try:
-        with torch.no_grad():
-            _, maps = classifier.eval().forward_intermediates(images)
+        with torch.no_grad(), eval_mode(classifier):
+            _, maps = classifier.forward_intermediates(images)
         return [maps[stage].shape[1] for stage in stages]
     except Exception as error:  # whatever a foreign architecture raises, the user needs the one sentence
         raise ValueError(
             f"{classifier.architecture} gives no stage maps ({first_line(error)}); choose another one or method"
         ) from error
     finally:
-        classifier.train(training)
         classifier.passes = passes

@@ -1,6 +1,6 @@
 """Where perceptually aligned gradients should point: to one image, a mean or a neighbour, or where a teacher's do."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -13,6 +13,7 @@ from robust_hub.types import Images, Labels
 
 # Two images nearer than this, in pixel units, are the same one.
 TINY = 1e-4
+NEIGHBOURS = 50
 Batches = Iterable[tuple[Tensor, Tensor]]
 
 
@@ -151,3 +152,27 @@ def class_means(batches: Batches, num_classes: int) -> Tensor:
         raise ValueError(f"PAG needs a training image of each class, class {counts.argmin().item()} has none")
     means = sums / counts.view(-1, 1, 1, 1) - 0.5
     return 0.5 + means * (contrast / counts.sum()) / means.flatten(1).norm(dim=1).mean()
+
+
+def make_targets(name: str, student: PixelClassifier, teacher: Teacher, batches: Callable[[], Batches]) -> Targets:
+    """Makes the targets of that name: teacher, stored, class-mean, one-image or nearest-neighbour.
+
+    Args:
+        name: which.
+        student: the classifier to train.
+        teacher: the robust classifier, which only its own targets ask.
+        batches: gives the training images, where they are needed.
+
+    Raises:
+        ValueError: when the tasks differ, or a class has no image.
+    """
+    classes = student.num_classes
+    if name == "teacher":
+        return TeacherGradients(teacher, student)
+    if name == "stored":
+        return StoredGradients()
+    if name == "class-mean":
+        return Representatives(class_means(batches(), classes))
+    if name == "one-image":
+        return Representatives(class_examples(batches(), classes, 1).squeeze(1))
+    return NearestNeighbours(class_examples(batches(), classes, NEIGHBOURS))
