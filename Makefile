@@ -26,4 +26,6 @@ lint: .venv/installed-for-tests
 
 .venv/installed-for-tests: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target .venv/huggingface_hub_1 \
+		'huggingface_hub<2' httpx httpcore certifi
 	touch $@

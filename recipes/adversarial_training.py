@@ -19,7 +19,7 @@ from robust_hub.attacks import NFGSM, PGD
 from robust_hub.classifiers import PixelClassifier
 from robust_hub.command_line import Json, command_line
 from robust_hub.data import Source, load_data
-from robust_hub.hub import open_student
+from robust_hub.hub import open_student, starting_point
 from robust_hub.methods import TRADES, AdversarialTraining, Objective
 from robust_hub.results import save_result, table, trained
 from robust_hub.runs import Run, check_folder, claim_folder, identity_of, make_accelerator
@@ -107,7 +107,15 @@ def train(config: Config, method: str, objective_for: Callable[[PixelClassifier,
     best, progress = task.fit(accelerator, objective, config.training, config.run)
     result = trained(accelerator, method, best, task.evaluate(accelerator, best, method), progress)
     accelerator.print(table([result], data.name, threat))
-    save_result(accelerator, config.run.output / "student", result, task, method=method, seed=config.training.seed)
+    save_result(
+        accelerator,
+        config.run.output / "student",
+        result,
+        task,
+        method=method,
+        seed=config.training.seed,
+        starts_from=starting_point(config.student),
+    )
     accelerator.end_training()
 
 

@@ -1,6 +1,7 @@
 """Measures clean and robust accuracy of any classifier on any data set, and whether the figures can be believed.
 
-    accelerate launch recipes/evaluate.py --model local-dir:FOLDER --data FOLDER --threat linf:8/255 --output runs/eval
+    accelerate launch recipes/evaluate.py --model local-dir:FOLDER --data FOLDER --threat linf:8/255 --update-card \
+        --output runs/eval
     accelerate launch recipes/evaluate.py --verify runs/eval
 
 The attack is AutoAttack's standard ensemble; `--version quick` is its first two attacks, an upper bound that must not
@@ -11,10 +12,9 @@ Expected of resnet18_cifar.nfgsm_linf8_cifar10 (quick, n = 1,000, linf 8/255): 6
 """
 
 import itertools
-import shlex
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -29,22 +29,22 @@ from robust_hub.command_line import command_line
 from robust_hub.data import Data, Loader, Shard, Source, evaluation_loader, load_data, split_sha256, subset
 from robust_hub.evaluation import (
     Accuracy,
-    Evidence,
     Journal,
     SearchPrecision,
     accuracy_curve,
     check_honesty,
-    confirm,
     evaluate_in_stages,
     search_classifier,
 )
-from robust_hub.hub import check_label_names, load, read_facts
+from robust_hub.folders import add_evaluation
+from robust_hub.hub import check_label_names, fetch, load, read_facts
 from robust_hub.plots import plot_accuracy_curves, plot_classes, plot_survivors
 from robust_hub.reports import EVIDENCE, FILE, Report
 from robust_hub.results import CURVE_RADII, CURVE_STEPS, PACKAGES
-from robust_hub.runs import Run, check_folder, claim_folder, hardware, identity_of, make_accelerator
+from robust_hub.runs import Run, check_folder, claim_folder, hardware, identity_of, make_accelerator, told_command
 from robust_hub.surrogates import train_surrogate
 from robust_hub.threats import parse_threat
+from robust_hub.verification import verify as confirm_evaluation
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Config:
         honesty_images: how many images the honesty checks use.
         batch_size: images at a time on each process; halved where they do not fit into memory.
         seed: of the random starts.
+        update_card: puts the evaluation, its evidence and its card into the folder of the model, a local-dir:FOLDER.
     """
 
     model: str
@@ -75,6 +76,7 @@ class Config:
     honesty_images: int = 200
     batch_size: int = 128
     seed: int = 0
+    update_card: bool = False
 
 
 def main(config: Config) -> None:
@@ -82,6 +84,8 @@ def main(config: Config) -> None:
     for option in ("honesty_images", "batch_size"):
         if getattr(config, option) < 1:
             raise ValueError(f"--{option.replace('_', '-')} must be at least 1, got {getattr(config, option)}")
+    if config.update_card and not config.model.startswith("local-dir:"):
+        raise ValueError(f"--update-card writes into a folder; download {config.model} and evaluate local-dir:FOLDER")
     threat = parse_threat(config.threat)
     attack = AutoAttack(threat, config.version)
     accelerator = make_accelerator(config.run)
@@ -90,11 +94,12 @@ def main(config: Config) -> None:
     check_label_names(classifier, data.label_names)
     rows = subset(data.test, config.source.test_images)
     model_sha256, data_sha256 = classifier.fingerprint(), split_sha256(rows)
-    identity = identity_of(accelerator, repr(attack), config, sha256={"model": model_sha256, "data": data_sha256})
+    settings = replace(config, update_card=False)
+    identity = identity_of(accelerator, repr(attack), settings, sha256={"model": model_sha256, "data": data_sha256})
     check_folder(config.run, identity)
     folder = config.run.output
     if (folder / FILE).is_file():
-        accelerator.print(Report.read(folder).table())
+        _finish(accelerator, config, Report.read(folder))
         return
     shard = Shard(accelerator.process_index, accelerator.num_processes)
     loader = evaluation_loader(
@@ -151,7 +156,7 @@ def main(config: Config) -> None:
         costs=costs,
         checks=checks,
         seed=config.seed,
-        command=shlex.join(["accelerate", "launch", "recipes/evaluate.py", *sys.argv[1:]]),
+        command=told_command(),
         hardware=hardware(accelerator),
         versions={package: version(package) for package in PACKAGES},
     )
@@ -161,8 +166,14 @@ def main(config: Config) -> None:
         # Last, as it says that all the rest is there.
         report.write(folder)
         shutil.rmtree(config.run.checkpoints)
-    accelerator.print(report.table())
+    _finish(accelerator, config, report)
     accelerator.end_training()
+
+
+def _finish(accelerator: Accelerator, config: Config, report: Report) -> None:
+    accelerator.print(report.table())
+    if config.update_card and accelerator.is_main_process:
+        add_evaluation(fetch(config.model), report, config.run.output)
 
 
 def _draw(report: Report, radii: list[float], curve: list[float], folder: Path) -> None:
@@ -179,36 +190,15 @@ def _draw(report: Report, radii: list[float], curve: list[float], folder: Path) 
     plot_classes(folder / "classes.png", report.classes(), threat=report.threat)
 
 
-def verify(verify: Path) -> None:
+def verify(verify: Path, *, data: str = "") -> None:
     """Confirms the evidence of a finished evaluation.
 
     Args:
         verify: the folder it was written to.
-
-    Raises:
-        ValueError: when weights, images or perturbations are not those of the evaluation.
+        data: the data set, where the evaluation calls it by a name that is not known here.
     """
-    report, evidence = Report.read(verify), Evidence.load(verify / EVIDENCE)
     accelerator = Accelerator()
-    classifier = load(report.model).to(accelerator.device).eval()
-    if classifier.fingerprint() != report.model_sha256:
-        raise ValueError(f"the weights of {report.model} are not those that {verify} is about; evaluate them again")
-    rows = subset(load_data(report.source).test, report.source.test_images)
-    if split_sha256(rows) != report.data_sha256:
-        raise ValueError(f"the images of {report.source.data} are not those that {verify} is about")
-    loader = evaluation_loader(rows, classifier.input_size, batch_size=256, device=accelerator.device)
-    clean, confirmed = confirm(classifier, evidence.to(accelerator.device), loader, parse_threat(report.threat))
-    fallen = evidence.indices.numpy()
-    robust = clean.copy()
-    robust[fallen[confirmed]] = False
-    accelerator.print(
-        f"{report.model} on {report.source.data}, {report.threat}, {len(clean)} test images\n"
-        f"clean accuracy: {Accuracy.of(clean)} %\n"
-        f"confirmed: {confirmed.sum()} of {len(confirmed)} perturbations lie in the ball and fool the model\n"
-        f"robust accuracy is at most {Accuracy.of(robust)} %; claimed: {report.evaluation.robust_accuracy} %"
-    )
-    if confirmed.mean() < 0.99:
-        raise ValueError(f"{len(confirmed) - confirmed.sum()} perturbations do not do what {verify} says")
+    accelerator.print(confirm_evaluation(verify, data=data, device=accelerator.device))
 
 
 def _first(loader: Loader, count: int, empty: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -226,7 +216,8 @@ def _surrogates(
     accelerator: Accelerator, config: Config, data: Data, classifier: PixelClassifier
 ) -> dict[str, nn.Module]:
     """Loads the classifiers to transfer from, and trains the plain one, where they take images of the same size."""
-    teacher = read_facts(config.model).get("teacher", "").split(" ")[0]
+    facts = read_facts(config.model)
+    teacher = facts.teacher.name if facts and facts.teacher else ""
     surrogates = {"a plain network": train_surrogate(data, config.source, accelerator.device, seed=config.seed)}
     for name in itertools.chain(filter(None, [teacher]), config.surrogates):
         try:

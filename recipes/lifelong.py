@@ -62,7 +62,7 @@ def fine_tune(config: Config) -> Result:
     lesson.fit_head(student, head, "features")
     lesson.warn_unless_robust(student, "teacher with its new head")
     result = lesson.fit(objective, task)
-    lesson.finish(result, task)
+    lesson.finish(result, task, starts_from=lesson.lineage.name)
     return result
 
 

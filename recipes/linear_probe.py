@@ -79,7 +79,7 @@ def probe(config: Config) -> Result:
         images = passes.forward * lesson.accelerator.num_processes
         progress = Progress(epoch=config.training.epochs, images=images, passes={"student": passes})
         result = lesson.tested(student, progress, task)
-    lesson.finish(result, task)
+    lesson.finish(result, task, starts_from=lesson.lineage.name)
     return result
 
 

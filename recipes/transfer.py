@@ -20,10 +20,11 @@ from typing import Literal, NamedTuple, TypeAlias
 from tyro.conf import Suppress
 
 from robust_hub.attacks import PGD
+from robust_hub.catalogue import MODEL_CARDS
 from robust_hub.classifiers import PixelClassifier
 from robust_hub.command_line import Json, command_line
 from robust_hub.data import Source
-from robust_hub.hub import open_student
+from robust_hub.hub import open_student, starting_point
 from robust_hub.lessons import Lesson, open_lesson
 from robust_hub.losses import cosine_distance, relative_distance
 from robust_hub.methods import ARD, IGAM, KD, PAG, RRM, MixACM, Objective, Plain
@@ -36,7 +37,6 @@ from robust_hub.tasks import Task
 from robust_hub.training import Training
 
 DIGITS_TEACHER = "small_cnn_grey.trades_linf0.1_digits"
-MODEL_CARDS = Path(__file__).resolve().parents[1] / "model_cards"
 
 
 @dataclass(frozen=True)
@@ -281,7 +281,7 @@ def transfer(
 ) -> Result:
     """Runs one method from the data to the student's folder, and prints the teacher, others, and the student."""
     lesson, task, student = learn(config, method, objective_for, stored)
-    lesson.finish(student, task, compare_with)
+    lesson.finish(student, task, compare_with, starts_from=starting_point(config.student))
     return student
 
 

@@ -1,114 +1,172 @@
-"""A model card: facts that a run measured, written as evaluation.json and as README.md with the YAML the Hub reads."""
+"""A model card: what a run and an evaluation wrote, as a README.md with the YAML that the Hub reads."""
 
-from dataclasses import asdict, dataclass, fields
+import json
+import re
 from pathlib import Path
+from typing import NamedTuple
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
-from robust_hub.evaluation import Evaluation
+from robust_hub.claims import Claim, is_stock
+from robust_hub.evaluation import Accuracy
+from robust_hub.facts import Facts
+from robust_hub.reports import AUTO_ATTACK, Report
 
-TEMPLATE = Path(__file__).with_name("card_template.md")
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a card tells; nothing in it is typed by hand.
-
-    Attributes:
-        name: architecture.method_threat_data.
-        architecture: timm's name of the network.
-        method: the training objective, as it prints itself.
-        teacher: what taught the student, with the sha256 of its weights; empty when nobody did.
-        data: the data set.
-        threat: as `parse_threat` reads it.
-        eps: radius of the threat in pixel units.
-        evaluation: on the test split.
-        parameters: number of weights.
-        command: what made it.
-        seed: of the run.
-        best_epoch: which epoch's averaged weights these are, chosen on validation; 0 where none was chosen.
-        seconds: training time, validation not counted, nor what its teacher took.
-        teacher_seconds: what training the teacher took; None without a teacher, or where it is not known.
-        images: training images seen, on all processes.
-        peak_memory: most bytes that the main process held.
-        passes: forward and backward passes of each network in training, on all processes.
-        hardware: where it was trained and evaluated.
-        versions: of the packages that matter.
-        pictures: file names of plots in the same folder, with what they show.
-    """
-
-    name: str
-    architecture: str
-    method: str
-    teacher: str
-    data: str
-    threat: str
-    eps: float
-    evaluation: Evaluation
-    parameters: int
-    command: str
-    seed: int
-    best_epoch: int
-    seconds: float
-    teacher_seconds: float | None
-    images: int
-    peak_memory: int
-    passes: dict[str, dict[str, int]]
-    hardware: str
-    versions: dict[str, str]
-    pictures: dict[str, str]
-
-    def summary(self) -> dict:
-        """Everything but the per-image masks, as plain values; goes into config.json."""
-        measured = {
-            "protocol": "PGD, not AutoAttack",
-            "attack": self.evaluation.attack,
-            "n": len(self.evaluation.clean),
-            "clean_accuracy": asdict(self.evaluation.clean_accuracy),
-            "robust_accuracy": asdict(self.evaluation.robust_accuracy),
-            "seconds": self.evaluation.seconds,
-        }
-        told = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**told, "evaluation": measured}
-
-    def full(self) -> dict:
-        """Everything, as plain values; goes into evaluation.json. A mask has a 1 for each image classified rightly."""
-        masks = {
-            "clean_mask": "".join(map(str, self.evaluation.clean.astype(int))),
-            "robust_mask": "".join(map(str, self.evaluation.robust.astype(int))),
-        }
-        return {**self.summary(), "evaluation": {**self.summary()["evaluation"], **masks}}
+NOTES_BEGIN = "<!-- notes: what stands between these two lines is yours, and is kept -->"
+NOTES_END = "<!-- end of notes -->"
+KEY = "robust_hub"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def write_card(facts: Facts, *, stock: bool) -> str:
+class Paper(NamedTuple):
+    """Where a method is from."""
+
+    cite: str
+    arxiv: str
+
+
+PAPERS = {
+    "igam": Paper("Chan et al., CVPR 2020", "1912.05699"),
+    "mixacm": Paper("Awais et al., NeurIPS 2021", "2111.05073"),
+    "rrm": Paper("Vaishnavi et al., USENIX Security 2022", "2202.09994"),
+    "pag": Paper("Ganz et al., ICML 2023", "2207.11378"),
+    "lifelong": Paper("Shafahi et al., ICLR 2020", "1905.08232"),
+    "probe": Paper("Shafahi et al., ICLR 2020", "1905.08232"),
+    "kd": Paper("Hinton et al., 2015", "1503.02531"),
+    "ard": Paper("Goldblum et al., AAAI 2020", "1905.09747"),
+    "pgd": Paper("Madry et al., ICLR 2018", "1706.06083"),
+    "nfgsm": Paper("de Jorge et al., NeurIPS 2022", "2202.01181"),
+    "trades": Paper("Zhang et al., ICML 2019", "1901.08573"),
+}
+AUTO_ATTACK_PAPER = Paper("Croce and Hein, ICML 2020", "2003.01690")
+
+
+def write_card(facts: Facts, report: Report | None, *, notes: str = "") -> str:
     """Writes the text of README.md.
 
     Args:
-        facts: what the card tells.
-        stock: whether timm alone knows the architecture.
+        facts: what the checkpoint is.
+        report: what was measured; None for one that nobody has evaluated yet.
+        notes: what its owner wants to add; Markdown.
     """
-    evaluation = facts.evaluation
-    results = [
-        ("accuracy", "clean accuracy", evaluation.clean_accuracy.value),
-        ("robust_accuracy", f"robust accuracy, {facts.threat}, {evaluation.attack}", evaluation.robust_accuracy.value),
-    ]
-    data = ModelCardData(
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        finalize=_escaped,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"code": _code, "fenced": _fenced, "quoted": _quoted}
+    method = short_name(facts.method)
+    text = environment.get_template("card_template.md").render(
+        facts=facts,
+        report=report,
+        stock=is_stock(facts.architecture),
+        protocol="" if report is None else report.protocol,
+        is_auto_attack=report is not None and report.protocol == AUTO_ATTACK,
+        after={} if report is None else {name: Accuracy.of(mask) for name, mask in report.evaluation.survivors.items()},
+        place=f"hf-hub:{facts.repository}" if facts.repository else "local-dir:FOLDER",
+        paper=PAPERS.get(method),
+        auto_attack_paper=AUTO_ATTACK_PAPER,
+        notes=Markup(f"{NOTES_BEGIN}\n{notes}{NOTES_END}"),
+    )
+    return f"---\n{_front_matter(facts, report)}\n---\n{text}"
+
+
+def read_notes(card: str) -> str:
+    """Gives what the owner of a card added to it; empty where there is nothing, or no place for it."""
+    _, _, rest = card.partition(NOTES_BEGIN + "\n")
+    notes, end, _ = rest.rpartition(NOTES_END)
+    return notes if end else ""
+
+
+def short_name(method: str) -> str:
+    """Gives a method's name without its arguments, as in tables and in a model's name."""
+    return method.split("(")[0].lower()
+
+
+def _front_matter(facts: Facts, report: Report | None) -> str:
+    method, paper = short_name(facts.method), PAPERS.get(short_name(facts.method))
+    starts_from = facts.starts_from or (facts.teacher.name if facts.teacher else "")
+    base_model = _repository(starts_from)
+    data = facts.data if report is None else report.source.data
+    told = (
+        {}
+        if report is None
+        else {"model_name": facts.name, "eval_results": _results(facts, report), KEY: Claim.of(facts, report).plain()}
+    )
+    card = ModelCardData(
         library_name="timm",
         pipeline_tag="image-classification",
-        tags=["image-classification", "timm", "adversarial-robustness", facts.threat.split(":")[0]],
-        model_name=facts.name,
-        eval_results=[
-            EvalResult(
-                task_type="image-classification",
-                dataset_type=facts.data,
-                dataset_name=facts.data,
-                dataset_split="test",
-                metric_type=kind,
-                metric_name=name,
-                metric_value=value,
-            )
-            for kind, name, value in results
+        license=facts.license or None,
+        tags=[
+            "image-classification",
+            "timm",
+            "robust_hub",
+            "adversarial-robustness",
+            facts.threat.partition(":")[0],
+            method,
+            *([f"arxiv:{paper.arxiv}"] if paper else []),
         ],
+        datasets=[data] if HUB_ID.fullmatch(data) else [facts.data],
+        # The Hub knows no word for a model that was distilled; of its own four this one is least wrong.
+        **({"base_model": base_model, "base_model_relation": "finetune"} if base_model else {}),
+        metrics=["accuracy", "robust_accuracy"],
+        **told,
     )
-    card = ModelCard.from_template(data, template_path=str(TEMPLATE), stock=stock, **vars(facts))
-    return str(card)
+    return card.to_yaml()
+
+
+def _results(facts: Facts, report: Report) -> list[EvalResult]:
+    evaluation = report.evaluation
+    measured = [
+        ("accuracy", "clean accuracy", evaluation.clean_accuracy),
+        ("robust_accuracy", f"robust accuracy, {report.threat}, {report.protocol}", evaluation.robust_accuracy),
+    ]
+    return [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type=report.source.data if HUB_ID.fullmatch(report.source.data) else facts.data,
+            dataset_name=facts.data,
+            dataset_split="test",
+            metric_type=kind,
+            metric_name=name,
+            metric_value=accuracy.value,
+            metric_args={"n": accuracy.n, "low": accuracy.low, "high": accuracy.high},
+        )
+        for kind, name, accuracy in measured
+    ]
+
+
+def _repository(name: str) -> str:
+    return name.removeprefix("hf-hub:").partition("@")[0] if name.startswith("hf-hub:") else ""
+
+
+def _escaped(value: object) -> object:
+    """Makes a fact mean nothing but itself in Markdown and in HTML, on one line."""
+    if isinstance(value, Markup | Accuracy):
+        return value
+    text = re.sub(r"([\\`*\[\]|$~])", r"\\\1", " ".join(str(value).split()))
+    text = re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _code(value: object) -> Markup:
+    """Writes a fact as code within a line; in a table too, where a bar would end the cell."""
+    text = " ".join(str(value).split()).replace("|", "\\|")
+    ticks = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return Markup(f"{ticks} {text} {ticks}" if "`" in text else f"{ticks}{text}{ticks}")
+
+
+def _fenced(value: object) -> Markup:
+    """Writes a fact as a block of code."""
+    ticks = "`" * max(3, 1 + max(map(len, re.findall("`+", str(value))), default=0))
+    return Markup(f"{ticks}bash\n{value}\n{ticks}")
+
+
+def _quoted(value: str) -> Markup:
+    """Writes a fact as a Python string."""
+    return Markup(json.dumps(value))

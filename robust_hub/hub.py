@@ -1,47 +1,60 @@
-"""Model folders: saved whole or not at all, checked by loading them with timm, and loaded again."""
+"""Checkpoints by name: on the Hub, in a folder, in the catalogue; fetched, pinned, checked and loaded."""
 
 import hashlib
-import json
+import re
 import shutil
-from copy import deepcopy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import timm
-import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors import SafetensorError
-from timm.models import save_for_hf
+from huggingface_hub import HfApi, constants, hf_hub_download
+from timm.models import is_model_pretrained
 
 from robust_hub.architectures import create_classifier
-from robust_hub.cards import Facts, write_card
+from robust_hub.catalogue import SOURCES, resolve, why
+from robust_hub.catalogue import list_models as list_models
+from robust_hub.claims import Claim
 from robust_hub.classifiers import PixelClassifier
-from robust_hub.messages import close_names, first_line
+from robust_hub.facts import Facts, Lineage
+from robust_hub.folders import CLAIM, KEY, public, put_in_place
+from robust_hub.folders import read_facts as read_folder_facts
+from robust_hub.messages import CheckpointError, close_names, first_line
+from robust_hub.safety import CONFIG, WEIGHTS, check_weights, read_config
 
-SOURCES = ("hf-hub:", "local-dir:")
+# Names of git's blobs and of large files.
+HEX = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
+# Nothing else is copied from a repository: no other kind of file, and no name that leads out of the folder.
+FILE_OF_OURS = re.compile(r"\w[\w-]*\.(json|md|png|safetensors)")
 
 
 def load(name: str, *, num_classes: int | None = None) -> PixelClassifier:
-    """Loads a checkpoint.
+    """Loads a checkpoint; nothing in it is executed or unpickled, and it comes from the cache where it can.
 
     Args:
-        name: hf-hub:ORG/NAME, with @REVISION if wanted, local-dir:FOLDER, or the name of weights that timm knows.
+        name: hf-hub:ORG/NAME, with @REVISION if wanted, local-dir:FOLDER, the name of weights that timm knows, or of
+            a model of the catalogue, architecture.method_threat_data.
         num_classes: gives it a fresh classifier layer of that width where its own differs.
 
     Raises:
-        ValueError: when there is no such checkpoint, or it can't be loaded.
+        CheckpointError: when there is no such checkpoint, or it can't be loaded.
     """
-    config = _config(name)
+    if is_model_pretrained(name):
+        config, place = {}, name
+    else:
+        folder = fetch(name)
+        config, place = read_config(folder), f"local-dir:{folder}"
+        check_weights(folder, config)
     fresh_head = {} if num_classes is None else {"num_classes": num_classes}
     try:
-        model = timm.create_model(name, pretrained=True, **fresh_head)
-    except (RuntimeError, KeyError, TypeError, OSError, SafetensorError) as error:
-        raise ValueError(
+        model = timm.create_model(place, pretrained=True, **fresh_head)
+        # timm writes the number of classes there itself, and a new head may have changed it.
+        model_args = {key: value for key, value in config.get("model_args", {}).items() if key != "num_classes"}
+        return PixelClassifier(model, model_args)
+    except Exception as error:  # whatever a foreign checkpoint raises, the user needs the one sentence
+        raise CheckpointError(
             f"{name} can't be loaded ({first_line(error)}); check its config.json and model.safetensors, or its name"
         ) from error
-    # timm writes the number of classes there itself, and a new head may have changed it.
-    model_args = {key: value for key, value in config.get("model_args", {}).items() if key != "num_classes"}
-    return PixelClassifier(model, model_args)
 
 
 def load_with_new_head(name: str, num_classes: int) -> PixelClassifier:
@@ -83,96 +96,140 @@ def open_student(
     return create_classifier(name, model_args, num_classes=num_classes, image_shape=image_shape)
 
 
-def read_facts(name: str) -> dict:
-    """Reads what a checkpoint's config.json tells of its robustness; empty where it tells nothing."""
-    return _config(name).get("robustness", {})
+def starting_point(name: str) -> str:
+    """Writes the checkpoint that `open_student` starts from, as a card tells it; empty for an architecture."""
+    return public(pin(name)) if name.startswith(SOURCES) else ""
+
+
+def fetch(name: str, files: Sequence[str] = (CONFIG, WEIGHTS)) -> Path:
+    """Gives a folder with files of a checkpoint, from the cache where it can.
+
+    Args:
+        name: see `load`; weights that timm knows have no folder.
+        files: at least these are in the folder.
+
+    Raises:
+        CheckpointError: when there is no such checkpoint, or it lacks one of them.
+    """
+    source, _, place = resolve(name).partition(":")
+    if source == "local-dir":
+        return _local(place, files)
+    repository, _, revision = place.partition("@")
+    folder = fetch_file(repository, files[0], revision).parent
+    for file in files[1:]:
+        # Of the same commit, whatever is pushed meanwhile.
+        fetch_file(repository, file, folder.name)
+    return folder
+
+
+def download(name: str, to: Path) -> None:
+    """Puts the files of a checkpoint's folder into a new one, whole or not at all.
+
+    Args:
+        name: see `load`.
+        to: the new folder.
+
+    Raises:
+        CheckpointError: when the folder is there already, or there is no such checkpoint.
+    """
+    if to.exists():
+        raise CheckpointError(f"{to} is there already; choose another folder")
+    source, _, place = pin(name).partition(":")
+    if source == "local-dir":
+        names = [file.name for file in fetch(name).iterdir() if FILE_OF_OURS.fullmatch(file.name)]
+    else:
+        repository, _, revision = place.partition("@")
+        names = [file for file in _names(repository, revision) if FILE_OF_OURS.fullmatch(file)]
+    folder = fetch(f"{source}:{place}", [CONFIG, WEIGHTS, *(file for file in names if file not in (CONFIG, WEIGHTS))])
+    check_weights(folder, read_config(folder))
+    with put_in_place(to) as beside:
+        for file in {CONFIG, WEIGHTS, *names}:
+            shutil.copyfile(folder / file, beside / file)
+
+
+def _names(repository: str, revision: str) -> list[str]:
+    """Lists a repository's files; those of the cache where the Hub can't be asked."""
+    if constants.is_offline_mode():
+        return [file.name for file in fetch_file(repository, CONFIG, revision).parent.iterdir()]
+    with _told_by_the_hub(f"the files of {repository}"):
+        return HfApi().list_repo_files(repository, revision=revision)
+
+
+def fetch_file(repository: str, file: str, revision: str = "") -> Path:
+    """Gives one file of a repository on the Hub, from the cache where it can.
+
+    Raises:
+        CheckpointError: when the Hub does not give it.
+    """
+    with _told_by_the_hub(f"{file} of {repository}"):
+        place = Path(hf_hub_download(repository, file, revision=revision or None))
+    _check_blob(place)
+    return place
+
+
+@contextmanager
+def _told_by_the_hub(wanted: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # the client's own, those of its HTTP library and those of the system
+        raise CheckpointError(f"the Hub did not give {wanted} ({why(error)}); check name and network") from error
+
+
+def _check_blob(file: Path) -> None:
+    """Compares a file of the cache with the checksum it is named by there; the client compares sizes only."""
+    blob = file.resolve()
+    content = blob.read_bytes()
+    checksums = {
+        40: lambda: hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest(),
+        64: lambda: hashlib.sha256(content).hexdigest(),
+    }
+    if HEX.fullmatch(blob.name) and checksums[len(blob.name)]() != blob.name:
+        blob.unlink()
+        raise CheckpointError(f"{file.name} was damaged on its way from the Hub; what came is deleted, so try again")
+
+
+def pin(name: str) -> str:
+    """Writes a checkpoint's name with the commit that is at hand, so that it names these very weights for ever."""
+    name = resolve(name)
+    return f"{name.partition('@')[0]}@{fetch(name, [CONFIG]).name}" if name.startswith("hf-hub:") else name
+
+
+def read_facts(name: str) -> Facts | None:
+    """Reads what a checkpoint tells of itself; None where robust_hub did not write it."""
+    return None if is_model_pretrained(name) else read_folder_facts(fetch(name, [CONFIG]))
+
+
+def read_claim(name: str) -> Claim | None:
+    """Reads what a checkpoint claims to withstand; None where it claims nothing."""
+    folder = fetch(name, [CONFIG])
+    told = (read_config(folder).get(KEY) or {}).get(CLAIM)
+    return None if told is None else Claim.read(told, str(folder / CONFIG))
+
+
+def lineage(name: str) -> Lineage:
+    """Collects what a student's card tells of the checkpoint that taught it."""
+    facts, claim, config = read_facts(name), read_claim(name), read_config(fetch(name, [CONFIG]))
+    return Lineage(
+        name=public(pin(name)),
+        sha256=fingerprint(name),
+        license=(facts.license if facts else config.get("pretrained_cfg", {}).get("license")) or "",
+        protocol=f"{claim.protocol}, {claim.threat}" if claim else "",
+        clean_accuracy=claim.clean_accuracy if claim else None,
+        robust_accuracy=claim.robust_accuracy if claim else None,
+        seconds=facts.training.seconds if facts and facts.training else None,
+    )
 
 
 def fingerprint(name: str) -> str:
-    """Computes the sha256 of a checkpoint's weights."""
-    return hashlib.sha256(_file(name, "model.safetensors").read_bytes()).hexdigest()
+    """Computes the sha256 of a checkpoint's weights file."""
+    return hashlib.sha256((fetch(name) / WEIGHTS).read_bytes()).hexdigest()
 
 
-def save(
-    folder: Path, classifier: PixelClassifier, facts: Facts, *, label_names: list[str], pictures: list[Path]
-) -> None:
-    """Writes a model folder beside its place, checks that timm loads it, and only then puts it in place.
-
-    Args:
-        folder: where it goes; a folder that is there already is replaced.
-        classifier: what is saved; of a student, nothing that helped to train it.
-        facts: for config.json, evaluation.json and README.md.
-        label_names: class names in the order of the logits.
-        pictures: plots that the facts name, copied into the folder.
-
-    Raises:
-        RuntimeError: when what was written does not give the same logits again.
-    """
-    beside = folder.with_name(folder.name + ".unfinished")
-    shutil.rmtree(beside, ignore_errors=True)
-    model = deepcopy(classifier.model).cpu().to(memory_format=torch.contiguous_format).eval()
-    model.pretrained_cfg = {**model.pretrained_cfg, "num_classes": model.num_classes, "label_names": label_names}
-    save_for_hf(
-        model,
-        str(beside),
-        model_args=classifier.model_args,
-        model_config={"label_names": label_names, "robustness": facts.summary()},
-        safe_serialization=True,
-    )
-    (beside / "evaluation.json").write_text(json.dumps(facts.full(), indent=2) + "\n")
-    (beside / "README.md").write_text(write_card(facts, stock=is_stock(facts.architecture)))
-    for picture in pictures:
-        shutil.copy(picture, beside)
-    _check_same_logits(beside, model, classifier.input_size)
-    replaced = folder.with_name(folder.name + ".replaced")
-    if folder.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
-        folder.rename(replaced)
-    beside.rename(folder)
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
-def is_stock(architecture: str) -> bool:
-    """Tells whether timm alone knows an architecture."""
-    return timm.model_entrypoint(architecture).__module__.startswith("timm.")
-
-
-def _check_same_logits(folder: Path, model: torch.nn.Module, input_size: tuple[int, int, int]) -> None:
-    images = torch.rand(2, *input_size)
-    with torch.no_grad():
-        same = torch.equal(timm.create_model(f"local-dir:{folder}", pretrained=True).eval()(images), model(images))
-    if not same:
-        raise RuntimeError(f"timm does not load {folder} back to the same logits; nothing was put in place")
-
-
-def _config(name: str) -> dict:
-    if not name.startswith(SOURCES) and timm.is_model(name):
-        return {}
-    file = _file(name, "config.json")
-    try:
-        return json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{file} is not readable JSON ({error}); fetch the checkpoint again") from error
-
-
-def _file(name: str, filename: str) -> Path:
-    if not name.startswith(SOURCES):
-        raise ValueError(
-            f"a checkpoint must be named hf-hub:ORG/NAME or local-dir:FOLDER, got '{name}'"
-            + (f"; for this folder say local-dir:{name}" if Path(name).is_dir() else "")
-        )
-    source, _, place = name.partition(":")
-    if source == "local-dir":
-        file = Path(place).expanduser() / filename
-        if not file.is_file():
-            folders = [str(path.parent) for path in file.parents[1].glob("*/config.json")]
-            near = close_names(str(file.parent), folders) or "; check the path"
-            raise ValueError(f"there is no model folder at {place} (no {filename} in it){near}")
-        return file
-    repo, _, revision = place.partition("@")
-    try:
-        return Path(hf_hub_download(repo, filename, revision=revision or None))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ValueError(
-            f"the Hub did not give {place} ({first_line(error)}); check the name and the network"
-        ) from error
+def _local(place: str, files: Sequence[str]) -> Path:
+    folder = Path(place).expanduser()
+    for file in files:
+        if not (folder / file).is_file():
+            folders = [str(path.parent) for path in folder.parent.glob(f"*/{CONFIG}")]
+            near = close_names(str(folder), folders) or "; check the path"
+            raise CheckpointError(f"there is no model folder at {place} (no {file} in it){near}")
+    return folder

@@ -14,7 +14,8 @@ from robust_hub.attacks import PGD
 from robust_hub.classifiers import PixelClassifier, Teacher
 from robust_hub.data import Data, Loader, Shard, Source, evaluation_loader, load_data, subset
 from robust_hub.evaluation import evaluate
-from robust_hub.hub import fingerprint, knows_label_names, load, load_with_new_head, read_facts
+from robust_hub.facts import Lineage, TrainingRun
+from robust_hub.hub import knows_label_names, lineage, load, load_with_new_head, read_facts
 from robust_hub.methods import Objective
 from robust_hub.probes import HEAD_TRAINING, fit_head, linear_head
 from robust_hub.results import Result, draw_pictures, published, save_result, table, trained
@@ -59,8 +60,8 @@ class Lesson:
         data: the images.
         teacher: the robust classifier; with an untrained head for the data's classes where it knows others.
         teacher_knows: whether the teacher's head is for the data's classes.
-        facts: what the teacher's config.json tells of its robustness.
-        sha256: of the teacher's weights.
+        lineage: what the student's card tells of the teacher.
+        teacher_run: what training the teacher took; None where that is not known.
         head_seconds: what training heads has taken so far.
     """
 
@@ -72,8 +73,8 @@ class Lesson:
     data: Data
     teacher: Teacher
     teacher_knows: bool
-    facts: dict
-    sha256: str
+    lineage: Lineage
+    teacher_run: TrainingRun | None
     head_seconds: float = 0.0
 
     def open_task(self, student: PixelClassifier, stored: Path | None = None) -> Task:
@@ -134,12 +135,21 @@ class Lesson:
         result = trained(self.accelerator, self.method, student, evaluation, progress)
         return replace(result, seconds=result.seconds + self.head_seconds)
 
-    def finish(self, student: Result, task: Task, compare_with: Sequence[Result] = ()) -> None:
-        """Prints the teacher, others and the student, and writes the student's folder."""
+    def finish(
+        self, student: Result, task: Task, compare_with: Sequence[Result] = (), *, starts_from: str = ""
+    ) -> None:
+        """Prints the teacher, others and the student, and writes the student's folder.
+
+        Args:
+            student: the student.
+            task: what it was trained and tested on.
+            compare_with: others to show beside it.
+            starts_from: the checkpoint whose weights the student started from; empty for an untrained network.
+        """
         results = [*compare_with, student]
         if self.teacher_knows:
             evaluation = task.evaluate(self.accelerator, self.teacher, "teacher")
-            results.insert(0, published("teacher", self.teacher, evaluation, self.facts))
+            results.insert(0, published("teacher", self.teacher, evaluation, self.teacher_run))
         self.accelerator.print(table(results, task.data.name, task.threat))
         save_result(
             self.accelerator,
@@ -148,8 +158,8 @@ class Lesson:
             task,
             method=self.method,
             seed=self.config.training.seed,
-            teacher=f"{self.config.teacher} (sha256 {self.sha256[:12]})",
-            teacher_seconds=self.facts.get("seconds"),
+            teacher=self.lineage if "teacher" in student.passes or starts_from == self.lineage.name else None,
+            starts_from=starts_from,
             pictures=draw_pictures(self.accelerator, results, task, self.config.run.output / "pictures"),
         )
         self.accelerator.end_training()
@@ -163,8 +173,8 @@ def open_lesson(config: Config, method: str) -> Lesson:
     """
     threat = parse_threat(config.threat)
     accelerator = make_accelerator(config.run)
-    facts, sha256 = read_facts(config.teacher), fingerprint(config.teacher)
-    identity = identity_of(accelerator, method, config, sha256={"teacher": sha256})
+    taught_by, facts = lineage(config.teacher), read_facts(config.teacher)
+    identity = identity_of(accelerator, method, config, sha256={"teacher": taught_by.sha256})
     check_folder(config.run, identity)
     data = load_data(config.source)
     set_seed(config.training.seed)
@@ -174,4 +184,5 @@ def open_lesson(config: Config, method: str) -> Lesson:
         classifier = load_with_new_head(config.teacher, data.num_classes)
     # Again, so that the student's first weights do not depend on what was drawn for the teacher.
     set_seed(config.training.seed)
-    return Lesson(config, method, accelerator, identity, threat, data, Teacher(classifier), knows, facts, sha256)
+    run = facts.training if facts else None
+    return Lesson(config, method, accelerator, identity, threat, data, Teacher(classifier), knows, taught_by, run)

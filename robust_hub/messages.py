@@ -1,7 +1,11 @@
-"""Two turns of phrase that errors share."""
+"""What errors share: two turns of phrase, and the type of those about somebody else's files."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+
+class CheckpointError(ValueError):
+    """A checkpoint, or what stands beside it, is missing, broken or not what it says."""
 
 
 def close_names(name: str, known: Iterable[str]) -> str:

@@ -1,8 +1,7 @@
-"""What an evaluation ends with: evaluation.json, which tells all of it, the evidence, and one table."""
+"""What an evaluation ends with: evaluation.json, which tells all of it, and one table."""
 
-import json
-import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,31 @@ from tabulate import tabulate
 
 from robust_hub.data import Source
 from robust_hub.evaluation import Accuracy, Check, Cost, Evaluation
+from robust_hub.messages import CheckpointError
+from robust_hub.records import as_record, read_json, write_json
+from robust_hub.threats import parse_threat
 
 FILE = "evaluation.json"
 EVIDENCE = "evidence.safetensors"
+AUTO_ATTACK = "AutoAttack"
+PROTOCOLS = {
+    ("apgd-ce", "apgd-t", "fab-t", "square"): AUTO_ATTACK,
+    ("apgd-ce", "apgd-t"): "APGD-CE and APGD-T, not AutoAttack",
+}
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What evaluation.json tells of the images; the numbers are those of the masks."""
+
+    attack: str
+    n: int
+    clean_accuracy: Accuracy
+    robust_accuracy: Accuracy
+    seconds: float
+    labels: list[int]
+    clean: str
+    survivors: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -55,49 +76,57 @@ class Report:
     hardware: str
     versions: dict[str, str]
 
+    @property
+    def protocol(self) -> str:
+        """What the robust accuracy may be called, and what not."""
+        return PROTOCOLS.get(tuple(self.attacks), f"{', '.join(self.attacks)}, not AutoAttack")
+
+    @property
+    def flagged(self) -> list[Check]:
+        """The honesty checks that give a reason to doubt the robust accuracy."""
+        return [check for check in self.checks if check.flagged]
+
     def write(self, folder: Path) -> None:
         """Writes evaluation.json, whole or not at all."""
-        unfinished = folder / f"{FILE}.unfinished"
-        unfinished.write_text(json.dumps(self._plain(), indent=2) + "\n")
-        os.replace(unfinished, folder / FILE)
+        write_json(folder / FILE, self._plain())
 
     @classmethod
     def read(cls, folder: Path) -> "Report":
         """Reads what `write` wrote.
 
         Raises:
-            ValueError: when there is none in the folder, or it is not one of ours.
+            CheckpointError: when there is none in the folder, it is not one of ours, or its numbers are not its masks'.
         """
         file = folder / FILE
         if not file.is_file():
-            raise ValueError(f"there is no {FILE} in {folder}; give the folder that evaluate.py wrote")
+            raise CheckpointError(f"there is no {FILE} in {folder}; evaluate it with evaluate.py")
+        told = read_json(file)
+        kinds = {field.name: field.type for field in fields(cls) if field.name != "evaluation"}
+        missing = [name for name in (*kinds, "evaluation") if name not in told]
+        if missing:
+            raise CheckpointError(f"{file} is none of ours (it lacks {', '.join(missing)}); evaluate again")
+        values = {name: as_record(kind, told[name], f"{file}, {name},") for name, kind in kinds.items()}
         try:
-            told = json.loads(file.read_text())
-            masks = told["evaluation"]
-            told["evaluation"] = Evaluation(
-                attack=masks["attack"],
-                labels=np.array(masks["labels"]),
-                clean=_mask(masks["clean"]),
-                survivors={stage: _mask(digits) for stage, digits in masks["survivors"].items()},
-                seconds=masks["seconds"],
-            )
-            told["source"] = Source(**told["source"])
-            told["costs"] = {stage: Cost(**cost) for stage, cost in told["costs"].items()}
-            told["checks"] = [Check(**check) for check in told["checks"]]
-            return cls(**{field.name: told[field.name] for field in fields(cls)})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{file} is no evaluation of ours ({error!r}); evaluate again") from error
+            parse_threat(values["threat"])
+            evaluation = _evaluation(as_record(_Told, told["evaluation"], str(file)))
+            if evaluation.labels.max() >= len(values["label_names"]) or list(evaluation.survivors) != list(
+                values["attacks"]
+            ):
+                raise ValueError("its labels and attacks must be those of its masks")
+        except ValueError as error:
+            raise CheckpointError(f"{file} contradicts itself ({error}); evaluate again") from error
+        return cls(**values, evaluation=evaluation)
 
     def table(self) -> str:
         """Writes accuracy after each attack, then by class, then what the honesty checks flagged."""
         evaluation = self.evaluation
         stages = [("clean", str(evaluation.clean_accuracy), "", "", "", "")]
         for stage, mask in evaluation.survivors.items():
-            cost = self.costs[stage]
-            stages.append((stage, str(Accuracy.of(mask)), cost.attacked, cost.forward, cost.backward, cost.seconds))
+            cost = astuple(self.costs[stage]) if stage in self.costs else ("", "", "", "")
+            stages.append((stage, str(Accuracy.of(mask)), *cost))
         headers = ("after", f"accuracy %, {self.threat}", "attacked", "forward passes", "backward passes", "s")
         classes = [(name, clean.n, str(clean), str(robust)) for name, (clean, robust) in self.classes().items()]
-        flagged = [f"  {check.name}: {check.meaning}" for check in self.checks if check.flagged]
+        flagged = [f"  {check.name}: {check.meaning}" for check in self.flagged]
         return "\n".join(
             [
                 f"{self.model} on {self.source.data}: {len(evaluation.clean)} test images, 95 % intervals",
@@ -139,9 +168,27 @@ class Report:
         }
 
 
+def _evaluation(told: _Told) -> Evaluation:
+    masks = [_mask(told.clean), *map(_mask, told.survivors.values())]
+    if {len(mask) for mask in masks} != {len(told.labels)} or not told.labels or min(told.labels) < 0:
+        raise ValueError("it must have a label and a digit in every mask for each image")
+    if any((after & ~before).any() for before, after in pairwise(masks)):
+        raise ValueError("an image can't stand again that has fallen")
+    if (told.n, told.clean_accuracy.value, told.robust_accuracy.value) != (
+        len(masks[0]),
+        masks[0].mean(),
+        masks[-1].mean(),
+    ):
+        raise ValueError("its numbers are not those of its masks")
+    survivors = dict(zip(told.survivors, masks[1:], strict=True))
+    return Evaluation(told.attack, np.array(told.labels), masks[0], survivors, told.seconds)
+
+
 def _digits(mask: np.ndarray) -> str:
     return "".join(map(str, mask.astype(int)))
 
 
 def _mask(digits: str) -> np.ndarray:
+    if set(digits) - {"0", "1"}:
+        raise ValueError("a mask has digits 0 and 1 only")
     return np.array([digit == "1" for digit in digits], dtype=bool)

@@ -1,9 +1,7 @@
 """What a run ends with: one table, the student's folder, and the pictures in it."""
 
 import math
-import os
-import shlex
-import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,13 +15,16 @@ from torch import nn
 
 from robust_hub.attacks import PGD, eval_mode
 from robust_hub.attacks.base import loss_and_gradient
-from robust_hub.cards import Facts
+from robust_hub.cards import short_name
 from robust_hub.classifiers import PixelClassifier
+from robust_hub.data import split_sha256
 from robust_hub.evaluation import Evaluation, accuracy_curve
-from robust_hub.hub import save
+from robust_hub.facts import Facts, Lineage, TrainingRun
+from robust_hub.folders import save
 from robust_hub.losses import cross_entropy
 from robust_hub.plots import plot_accuracy_curves, plot_input_gradients
-from robust_hub.runs import hardware, peak_memory
+from robust_hub.reports import Report
+from robust_hub.runs import hardware, peak_memory, told_command
 from robust_hub.tasks import Task
 from robust_hub.threats import Threat
 from robust_hub.training import Progress
@@ -56,11 +57,6 @@ class Result:
     best_epoch: int
 
 
-def short_name(method: str) -> str:
-    """Gives the method's name without its arguments, as in the table and in the model's name."""
-    return method.split("(")[0].lower()
-
-
 def trained(
     accelerator: Accelerator, method: str, classifier: PixelClassifier, evaluation: Evaluation, progress: Progress
 ) -> Result:
@@ -73,10 +69,11 @@ def trained(
     return Result(name, classifier, evaluation, progress.seconds, progress.images, passes, best)
 
 
-def published(name: str, classifier: nn.Module, evaluation: Evaluation, facts: dict) -> Result:
+def published(name: str, classifier: nn.Module, evaluation: Evaluation, run: TrainingRun | None) -> Result:
     """Makes the result of a checkpoint; what it cost to train is what its own config.json tells."""
-    seconds, passes = facts.get("seconds", math.nan), facts.get("passes", {})
-    return Result(name, classifier, evaluation, seconds, facts.get("images", 0), passes, 0)
+    if run is None:
+        return Result(name, classifier, evaluation, math.nan, 0, {}, 0)
+    return Result(name, classifier, evaluation, run.seconds, run.images, run.passes, 0)
 
 
 def table(results: list[Result], data: str, threat: Threat) -> str:
@@ -153,9 +150,9 @@ def save_result(
     *,
     method: str,
     seed: int,
-    teacher: str = "",
-    teacher_seconds: float | None = None,
-    pictures: dict[Path, str] = MappingProxyType({}),
+    teacher: Lineage | None = None,
+    starts_from: str = "",
+    pictures: Mapping[Path, str] = MappingProxyType({}),
 ) -> None:
     """Writes the folder of a trained student, on the main process.
 
@@ -166,35 +163,62 @@ def save_result(
         task: what it was trained and tested on.
         method: the objective with its arguments, its name before the first bracket.
         seed: of the run.
-        teacher: what taught it; empty when nobody did.
-        teacher_seconds: what training the teacher took; None where that is not known.
+        teacher: what taught it; None when nobody did.
+        starts_from: the checkpoint whose weights it started from; empty for an untrained network.
         pictures: plots to put into the folder, with what they show.
     """
-    architecture = result.classifier.architecture
-    threat = str(task.threat).replace(":", "").removesuffix("/255")
+    classifier, evaluation = result.classifier, result.evaluation
+    command, machine = told_command(), hardware(accelerator)
+    versions = {package: version(package) for package in PACKAGES}
     facts = Facts(
-        name=f"{architecture}.{short_name(method)}_{threat}_{task.data.name}",
-        architecture=architecture,
+        name=model_name(classifier.architecture, method, task.threat, task.data.name),
+        architecture=classifier.architecture,
+        parameters=sum(parameter.numel() for parameter in classifier.parameters()),
         method=method,
-        teacher=teacher,
         data=task.data.name,
         threat=str(task.threat),
         eps=task.threat.eps,
-        evaluation=result.evaluation,
-        parameters=sum(parameter.numel() for parameter in result.classifier.parameters()),
-        command=shlex.join(["accelerate", "launch", os.path.relpath(sys.argv[0]), *sys.argv[1:]]),
-        seed=seed,
-        best_epoch=result.best_epoch,
-        seconds=result.seconds,
-        teacher_seconds=teacher_seconds,
-        images=result.images,
-        peak_memory=peak_memory(accelerator),
-        passes=result.passes,
-        hardware=hardware(accelerator),
-        versions={package: version(package) for package in PACKAGES},
+        command=command,
+        teacher=teacher,
+        starts_from=starts_from,
+        training=TrainingRun(
+            seed=seed,
+            best_epoch=result.best_epoch,
+            seconds=result.seconds,
+            images=result.images,
+            peak_memory=peak_memory(accelerator),
+            passes=result.passes,
+            hardware=machine,
+            versions=versions,
+        ),
+        license=teacher.license if teacher else "",
         pictures={picture.name: caption for picture, caption in pictures.items()},
     )
+    report = Report(
+        model=facts.name,
+        architecture=classifier.architecture,
+        model_sha256=classifier.fingerprint(),
+        source=task.source,
+        data_sha256=split_sha256(task.tested),
+        label_names=task.data.label_names,
+        threat=str(task.threat),
+        attacks={evaluation.attack: evaluation.attack},
+        search_precision="float32",
+        evaluation=evaluation,
+        costs={},
+        checks=[],
+        seed=seed,
+        command=command,
+        hardware=machine,
+        versions=versions,
+    )
     if accelerator.is_main_process:
-        save(folder, result.classifier, facts, label_names=task.data.label_names, pictures=list(pictures))
+        label_names = task.data.label_names
+        save(folder, classifier, facts, label_names=label_names, report=report, pictures=list(pictures))
     accelerator.print(f"\nwritten: timm.create_model('local-dir:{folder}', pretrained=True)")
     accelerator.wait_for_everyone()
+
+
+def model_name(architecture: str, method: str, threat: Threat, data: str) -> str:
+    """Makes a model's name: architecture.method_threat_data."""
+    return f"{architecture}.{short_name(method)}_{str(threat).replace(':', '').removesuffix('/255')}_{data}"

@@ -1,9 +1,12 @@
 """A run: one output folder that belongs to one configuration."""
 
 import json
+import os
 import platform
 import re
 import resource
+import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -92,6 +95,12 @@ def claim_folder(accelerator: Accelerator, run: Run, identity: dict) -> None:
     accelerator.wait_for_everyone()
     if run.log_with != "none":
         accelerator.init_trackers(run.output.name)
+
+
+def told_command() -> str:
+    """Writes the command that runs, as a card tells it: of paths that begin at the root, only the last name."""
+    words = [Path(word).name if word.startswith(("/", "~")) else word for word in sys.argv[1:]]
+    return shlex.join(["accelerate", "launch", os.path.relpath(sys.argv[0]), *words])
 
 
 def peak_memory(accelerator: Accelerator) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from accelerate import Accelerator
+from datasets import Dataset
 from torch import nn
 
 from robust_hub.attacks import PGD
@@ -27,6 +28,7 @@ class Task:
 
     Attributes:
         data: the whole data set.
+        source: where it is from.
         threat: what a classifier should withstand.
         train: shuffled and augmented, this process's share.
         validation: at most 512 images, by which an epoch is chosen.
@@ -34,6 +36,7 @@ class Task:
     """
 
     data: Data
+    source: Source
     threat: Threat
     train: Loader
     validation: Loader
@@ -53,6 +56,11 @@ class Task:
             checkpoints=run.checkpoints,
             resume=run.resume,
         )
+
+    @property
+    def tested(self) -> Dataset:
+        """The rows of the test split that are tested."""
+        return subset(self.data.test, self.source.test_images)
 
     def validate(self, accelerator: Accelerator, classifier: PixelClassifier) -> Scores:
         """Measures clean accuracy and that under PGD-10 on validation images."""
@@ -91,6 +99,7 @@ def open_task(
     common = {"input_size": classifier.input_size, "device": accelerator.device, "shard": shard}
     return Task(
         data,
+        source,
         threat,
         training_loader(
             data.train,

@@ -1,15 +1,25 @@
-"""Tiny classifiers and images. Nothing here or in any test touches the network."""
+"""Tiny classifiers and images, and a Hub of our own. Nothing here or in any test reaches beyond this machine."""
 
 import atexit
 import os
 import shutil
+import sys
 import tempfile
+from pathlib import Path
 
-# Before `datasets` and `huggingface_hub` are imported: they read these once.
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="robust_hub_tests_")
-os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
-atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
+from tests.hub_server import HubServer
+
+# Before `datasets` and `huggingface_hub` are imported: they read these once. Whatever would still leave this machine
+# finds the Hub in the place of a proxy, which refuses and logs it.
+HUB = HubServer()
+HOME = tempfile.mkdtemp(prefix="robust_hub_tests_")
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING")) or name.lower().endswith("_proxy")]:
+    del os.environ[name]
+os.environ |= {"HF_ENDPOINT": HUB.endpoint, "HF_HOME": HOME}
+os.environ |= {f"HF_{name}": "1" for name in ("HUB_DISABLE_XET", "HUB_DISABLE_TELEMETRY", "HUB_DISABLE_PROGRESS_BARS")}
+os.environ |= {"HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "127.0.0.1,localhost"}
+os.environ |= {"HTTP_PROXY": HUB.endpoint, "HTTPS_PROXY": HUB.endpoint}
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -18,6 +28,7 @@ from torch import nn  # noqa: E402
 
 from robust_hub.architectures import create_classifier  # noqa: E402
 from robust_hub.classifiers import PixelClassifier  # noqa: E402
+from tests.made_up import VIT, saved  # noqa: E402
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.5)
 
@@ -47,6 +58,30 @@ class HeadedModel(nn.Module):
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def hub_server():
+    """The Hub that this process's Hugging Face clients talk to."""
+    return HUB
+
+
+@pytest.fixture
+def empty_hub(hub_server):
+    """The same, holding nothing and with an empty log."""
+    hub_server.reset()
+    return hub_server
+
+
+@pytest.fixture(params=["", "huggingface_hub_1"], ids=["newest client", "newest client 1.x"])
+def client_path(request):
+    """What goes on PYTHONPATH of a process that is to use one of the two versions of the Hub's client."""
+    if not request.param:
+        return ""
+    folder = Path(sys.prefix) / request.param
+    if not folder.exists():
+        pytest.skip(f"{folder} is missing; `make test` installs huggingface_hub 1.x there")
+    return str(folder)
 
 
 @pytest.fixture
@@ -168,3 +203,17 @@ def compare_with_central_differences(scalar, parameters: list[nn.Parameter], gra
             parameter.data.sub_(direction, alpha=sign * h)
         slope = (ends[0] - ends[1]) / (2 * h)
         assert (gradient * direction).sum().item() == pytest.approx(slope, rel=1e-6, abs=1e-7)
+
+
+@pytest.fixture
+def student() -> PixelClassifier:
+    """A ViT of 16x16 grey images and three classes."""
+    torch.manual_seed(0)
+    classifier = create_classifier("vit_tiny_patch16_224", VIT, num_classes=3, image_shape=(1, 16, 16))
+    return classifier.to(memory_format=torch.channels_last)
+
+
+@pytest.fixture
+def folder(tmp_path, student) -> Path:
+    """Its folder."""
+    return saved(tmp_path / "student", student)

@@ -1,105 +1,17 @@
-"""Model folders load with plain timm, hold no pickle, and appear whole or not at all."""
+"""Checkpoints are found by name, and what can't be loaded is told in one sentence."""
 
 import json
-import shutil
-import subprocess
-import sys
-from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from huggingface_hub import ModelCard
-from safetensors.torch import load_file
+from huggingface_hub import constants
 
 from robust_hub import hub
 from robust_hub.architectures import create_classifier
-from robust_hub.cards import Facts
-from robust_hub.evaluation import Evaluation
-
-VIT = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2}
-NAMES = ["ant", 'bee: "striped"', "cat | dog"]
-
-
-def facts(architecture: str) -> Facts:
-    clean, robust = np.array([1, 1, 1, 0], bool), np.array([1, 0, 0, 0], bool)
-    return Facts(
-        name=f"{architecture}.plain_linf8_synthetic",
-        architecture=architecture,
-        method="Plain()",
-        teacher="",
-        data="synthetic",
-        threat="linf:8/255",
-        eps=8 / 255,
-        evaluation=Evaluation("PGD(steps=50)", np.zeros(len(clean), dtype=int), clean, {"pgd": robust}, 1.5),
-        parameters=10,
-        command="accelerate launch recipes/transfer.py",
-        seed=0,
-        best_epoch=1,
-        teacher_seconds=120.0,
-        images=1000,
-        peak_memory=2**30,
-        seconds=2.0,
-        passes={"student": {"forward": 4, "backward": 4}},
-        hardware="a machine",
-        versions={"timm": "1"},
-        pictures={},
-    )
-
-
-@pytest.fixture
-def student():
-    torch.manual_seed(0)
-    classifier = create_classifier("vit_tiny_patch16_224", VIT, num_classes=3, image_shape=(1, 16, 16))
-    return classifier.to(memory_format=torch.channels_last)
-
-
-@pytest.fixture
-def folder(tmp_path, student):
-    hub.save(tmp_path / "student", student, facts("vit_tiny_patch16_224"), label_names=NAMES, pictures=[])
-    return tmp_path / "student"
-
-
-def test_plain_timm_loads_the_folder_to_the_same_logits_in_a_process_without_robust_hub(tmp_path, folder, student):
-    torch.manual_seed(1)
-    normalised = torch.randn(2, 1, 16, 16)
-    torch.save(normalised, tmp_path / "images.pt")
-    program = (
-        "import sys, timm, torch\n"
-        f"model = timm.create_model('local-dir:{folder}', pretrained=True).eval()\n"
-        f"torch.save(model(torch.load('{tmp_path}/images.pt')).detach(), '{tmp_path}/logits.pt')\n"
-        "assert not any(name.startswith('robust_hub') for name in sys.modules)\n"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
-    with torch.no_grad():
-        assert torch.equal(torch.load(tmp_path / "logits.pt"), student.model.eval()(normalised))
-
-
-def test_the_folder_holds_these_files_and_no_pickle(folder):
-    assert sorted(file.name for file in folder.iterdir()) == [
-        "README.md",
-        "config.json",
-        "evaluation.json",
-        "model.safetensors",
-    ]
-    assert load_file(folder / "model.safetensors")
-    assert not any(file.read_bytes().startswith((b"\x80", b"PK")) for file in folder.iterdir())
-
-
-def test_a_loaded_classifier_knows_its_size_classes_and_arguments(folder):
-    classifier = hub.load(f"local-dir:{folder}")
-    assert classifier.input_size == (1, 16, 16)
-    assert classifier.label_names == NAMES
-    assert classifier.model_args["embed_dim"] == VIT["embed_dim"]
-
-
-def test_a_loaded_classifier_can_be_saved_and_loaded_again(tmp_path, folder):
-    first = hub.load(f"local-dir:{folder}")
-    hub.save(tmp_path / "again", first, facts("vit_tiny_patch16_224"), label_names=NAMES, pictures=[])
-    second = hub.load(f"local-dir:{tmp_path / 'again'}")
-    assert all(
-        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
-    )
+from robust_hub.messages import CheckpointError
+from robust_hub.publishing import files_of
+from tests.hub_server import READ_TOKEN, File, Repository
+from tests.made_up import VIT, saved
 
 
 def test_a_fresh_classifier_layer_is_put_on_a_checkpoint_for_other_classes(folder):
@@ -109,57 +21,13 @@ def test_a_fresh_classifier_layer_is_put_on_a_checkpoint_for_other_classes(folde
     assert torch.equal(student.model.patch_embed.proj.weight, kept.model.patch_embed.proj.weight)
 
 
-def test_numbers_of_the_card_are_those_of_the_evaluation(folder):
-    evaluation = json.loads((folder / "evaluation.json").read_text())["evaluation"]
-    config = json.loads((folder / "config.json").read_text())["robustness"]["evaluation"]
-    card = ModelCard.load(folder / "README.md")
-    metrics = {result.metric_type: result.metric_value for result in card.data.eval_results}
-    assert metrics == {"accuracy": 0.75, "robust_accuracy": 0.25}
-    for source in (evaluation, config):
-        assert source["clean_accuracy"]["value"] == 0.75
-        assert source["robust_accuracy"]["value"] == 0.25
-    assert (evaluation["clean_mask"], evaluation["robust_mask"]) == ("1110", "1000")
-    assert "| clean | 75.0 [19.4, 99.4] | 4 |" in card.text
-
-
-def test_the_card_says_what_to_import_for_an_architecture_of_ours(tmp_path):
-    arguments = {"layers": [1, 1, 1, 1], "channels": [4, 4, 4, 4]}
-    classifier = create_classifier("resnet18_cifar", arguments, num_classes=3, image_shape=(3, 16, 16))
-    hub.save(tmp_path / "ours", classifier, facts("resnet18_cifar"), label_names=NAMES, pictures=[])
-    assert "import timm, robust_hub" in (tmp_path / "ours" / "README.md").read_text()
-
-
-def test_a_failed_save_leaves_the_folder_as_it_was(folder, student, monkeypatch):
-    before = {file.name: file.read_bytes() for file in folder.iterdir()}
-    monkeypatch.setattr("robust_hub.hub.write_card", lambda *_, **__: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        hub.save(folder, student, facts("vit_tiny_patch16_224"), label_names=NAMES, pictures=[])
-    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
-
-
-def test_what_a_killed_save_left_behind_does_not_stop_the_next(folder, student):
-    for leftover in (".replaced", ".unfinished"):
-        shutil.copytree(folder, folder.with_name(folder.name + leftover))
-    hub.save(folder, student, facts("vit_tiny_patch16_224"), label_names=NAMES, pictures=[])
-    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
-
-
-def test_a_picture_goes_into_the_folder_and_the_card(tmp_path, student):
-    picture = tmp_path / "curve.png"
-    picture.write_bytes(b"a picture")
-    told = replace(facts("vit_tiny_patch16_224"), pictures={"curve.png": "A curve."})
-    hub.save(tmp_path / "student", student, told, label_names=NAMES, pictures=[picture])
-    assert (tmp_path / "student" / "curve.png").read_bytes() == b"a picture"
-    assert "![A curve.](curve.png)" in (tmp_path / "student" / "README.md").read_text()
-
-
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("resnt18", "must be named hf-hub:ORG/NAME or local-dir:FOLDER, got 'resnt18'"),
+        ("resnt18", "must be named hf-hub:ORG/NAME, local-dir:FOLDER or as in the catalogue, got 'resnt18'"),
         ("local-dir:nowhere", r"no model folder at nowhere \(no config.json"),
-        ("hf-hub:nobody/nothing", "the Hub did not give nobody/nothing"),
-        ("hf-hub:not a repo", "the Hub did not give not a repo"),
+        ("hf-hub:nobody/nothing", "the Hub did not give config.json of nobody/nothing"),
+        ("hf-hub:not a repo", "the Hub did not give config.json of not a repo"),
         ("tests", "must be named .*, got 'tests'; for this folder say local-dir:tests"),
     ],
 )
@@ -179,7 +47,7 @@ def test_weights_that_do_not_fit_are_told_in_one_sentence(folder):
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ("model.safetensors", r"can't be loaded \(.*check its config.json"),
+        ("model.safetensors", r"is no safetensors file \(.*; fetch it again"),
         ("config.json", "config.json is not readable JSON"),
     ],
 )
@@ -198,3 +66,165 @@ def test_a_folder_that_is_not_there_is_told_with_close_names(folder):
 def test_arguments_for_a_checkpoint_are_refused(folder):
     with pytest.raises(ValueError, match="brings its own arguments; leave --student-args away"):
         hub.open_student(f"local-dir:{folder}", {"depth": 2}, num_classes=3, image_shape=(1, 16, 16))
+
+
+REPO = "tiny-org/net"
+
+
+@pytest.fixture
+def on_the_hub(empty_hub, folder, tmp_path, monkeypatch):
+    """The hub with the folder on it, and a cache that knows nothing."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    repository = empty_hub.add(Repository("models", REPO, private=False), author="writer")
+    upload(repository, folder)
+    return empty_hub
+
+
+def upload(repository, folder, **more: bytes) -> str:
+    """Commits a folder as it is, and returns the commit."""
+    names = {name: (folder / name).read_bytes() for name in files_of(folder)}
+    files = {
+        name: File(content, lfs=name.endswith(".safetensors"))
+        for name, content in {**names, **{name.replace("__", "."): content for name, content in more.items()}}.items()
+    }
+    repository.commit(files, "A model.", author="writer")
+    return repository.refs["refs/heads/main"]
+
+
+def logits(classifier) -> torch.Tensor:
+    with torch.no_grad():
+        return classifier.eval()(torch.full((2, 1, 16, 16), 0.3))
+
+
+def test_a_model_of_the_hub_is_loaded_and_then_comes_from_the_cache(on_the_hub, folder, monkeypatch):
+    wanted = logits(hub.load(f"local-dir:{folder}"))
+    assert torch.equal(logits(hub.load(f"hf-hub:{REPO}")), wanted)
+    on_the_hub.requests.clear()
+    assert torch.equal(logits(hub.load(f"hf-hub:{REPO}")), wanted)
+    assert not on_the_hub.seen("GET", "")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    on_the_hub.requests.clear()
+    assert torch.equal(logits(hub.load(f"hf-hub:{REPO}")), wanted)
+    assert not on_the_hub.requests
+
+
+def test_what_is_trained_from_a_model_names_its_commit_and_keeps_these_weights(on_the_hub, folder):
+    repository = on_the_hub.repository(REPO)
+    first = repository.refs["refs/heads/main"]
+    wanted = hub.lineage(f"hf-hub:{REPO}")
+    assert wanted.name == hub.starting_point(f"hf-hub:{REPO}") == f"hf-hub:{REPO}@{first}"
+    assert wanted.robust_accuracy.value == 0.25
+    second = create_classifier("vit_tiny_patch16_224", VIT, num_classes=3, image_shape=(1, 16, 16))
+    upload(repository, saved(folder.with_name("second"), second))
+    assert hub.lineage(f"hf-hub:{REPO}").sha256 != wanted.sha256
+    assert hub.lineage(wanted.name) == wanted
+
+
+def test_config_and_weights_are_of_one_commit_whatever_is_pushed_meanwhile(on_the_hub, folder, monkeypatch):
+    repository, wanted = on_the_hub.repository(REPO), logits(hub.load(f"local-dir:{folder}"))
+    other = create_classifier("vit_tiny_patch16_224", VIT, num_classes=3, image_shape=(1, 16, 16))
+    second = saved(folder.with_name("second"), other)
+
+    def push(reply):
+        upload(repository, second)
+
+    with on_the_hub.fault("GET", "config.json", rewrite=push):
+        assert torch.equal(logits(hub.load(f"hf-hub:{REPO}")), wanted)
+
+
+def test_a_name_of_the_catalogue_is_the_folder_of_the_checkout_or_on_the_hub(folder, monkeypatch):
+    monkeypatch.setattr("robust_hub.catalogue.MODEL_CARDS", folder.parent)
+    folder.rename(folder.with_name("vit_tiny_patch16_224.igam_linf8_digits"))
+    assert hub.load("vit_tiny_patch16_224.igam_linf8_digits").num_classes == 3
+    assert hub.resolve("resnet10t.rrm_linf8_none") == "hf-hub:robust-hub/resnet10t.rrm_linf8_none"
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ({"truncate_to": 3000}, r"the Hub did not give model.safetensors of tiny-org/net"),
+        ({"corrupt_at": 3000}, r"model.safetensors was damaged on its way from the Hub; .* so try again"),
+    ],
+)
+def test_a_damaged_file_is_told_and_the_next_try_succeeds(on_the_hub, folder, fault, message):
+    with (
+        on_the_hub.fault("GET", "model.safetensors", times=None, **fault),
+        pytest.raises(CheckpointError, match=message),
+    ):
+        hub.load(f"hf-hub:{REPO}")
+    assert torch.equal(logits(hub.load(f"hf-hub:{REPO}")), logits(hub.load(f"local-dir:{folder}")))
+
+
+def test_a_connection_cut_in_the_middle_of_the_weights_is_taken_up_again(on_the_hub, folder, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with on_the_hub.fault("GET", "model.safetensors", cut_after=2000):
+        assert torch.equal(logits(hub.load(f"hf-hub:{REPO}")), logits(hub.load(f"local-dir:{folder}")))
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+def test_a_refusal_of_the_hub_is_one_sentence(on_the_hub, status, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with (
+        on_the_hub.fault("HEAD", "config.json", times=None, status=status),
+        pytest.raises(CheckpointError, match=r"^the Hub did not give config.json of tiny-org/net \([^\n]*\)[^\n]*$"),
+    ):
+        hub.load(f"hf-hub:{REPO}")
+
+
+def test_a_private_model_needs_a_token(on_the_hub, monkeypatch):
+    on_the_hub.repository(REPO).private = True
+    with pytest.raises(CheckpointError, match="there is no such repository, or it is private"):
+        hub.load(f"hf-hub:{REPO}")
+    monkeypatch.setenv("HF_TOKEN", READ_TOKEN)
+    assert hub.load(f"hf-hub:{REPO}").num_classes == 3
+
+
+def test_a_repository_of_pickles_alone_is_refused(on_the_hub, folder):
+    (folder / "model.safetensors").unlink()
+    torch.save({"weights": torch.ones(1)}, folder / "pytorch_model.bin")
+    upload(on_the_hub.repository(REPO), folder)
+    with pytest.raises(CheckpointError, match=r"did not give model.safetensors of .* \(there is no such file"):
+        hub.load(f"hf-hub:{REPO}")
+    assert not on_the_hub.seen("GET", "pytorch_model.bin")
+
+
+def test_a_downloaded_folder_is_the_one_that_was_published(on_the_hub, folder, tmp_path):
+    hub.download(f"hf-hub:{REPO}", tmp_path / "copy")
+    assert {name: (tmp_path / "copy" / name).read_bytes() for name in files_of(tmp_path / "copy")} == {
+        name: (folder / name).read_bytes() for name in files_of(folder)
+    }
+    with pytest.raises(CheckpointError, match="copy is there already; choose another folder"):
+        hub.download(f"hf-hub:{REPO}", tmp_path / "copy")
+
+
+def test_names_from_a_server_never_leave_the_folder(on_the_hub, tmp_path):
+    names = ["../evil.json", "/tmp/evil.json", "a/../../evil.png", ".hidden.json", "..\\evil.md", "run.py", "evil.bin"]
+
+    def rewrite(reply):
+        reply.content += [{"type": "file", "path": name, "oid": "0" * 40, "size": 1} for name in names]
+
+    with on_the_hub.fault("GET", f"/api/models/{REPO}/tree", rewrite=rewrite):
+        hub.download(f"hf-hub:{REPO}", tmp_path / "deep" / "copy")
+    wanted = ["README.md", "config.json", "evaluation.json", "model.safetensors"]
+    assert files_of(tmp_path / "deep") == [f"copy/{name}" for name in wanted]
+    assert not list(tmp_path.rglob("*evil*"))
+
+
+@pytest.mark.parametrize("commit", ["../../../evil", "/tmp/evil_commit"])
+def test_a_commit_from_a_server_never_leaves_the_cache(on_the_hub, tmp_path, commit):
+    with (
+        on_the_hub.fault("HEAD", "config.json", times=None, headers={"X-Repo-Commit": commit}),
+        pytest.raises(CheckpointError, match=r"the Hub did not give config\.json"),
+    ):
+        hub.load(f"hf-hub:{REPO}")
+    assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_a_download_that_breaks_leaves_nothing(on_the_hub, tmp_path, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with (
+        on_the_hub.fault("HEAD", "evaluation.json", times=None, status=404, headers={"X-Error-Code": "EntryNotFound"}),
+        pytest.raises(CheckpointError),
+    ):
+        hub.download(f"hf-hub:{REPO}", tmp_path / "copy")
+    assert not list(tmp_path.glob("copy*"))

@@ -58,7 +58,7 @@ def create_classifier(
     except Exception as error:  # whatever a foreign architecture raises, the user needs the one sentence
         raise ValueError(
             f"{architecture} can't be built for {shape} images with {model_args} ({first_line(error)}); "
-            'give it other arguments with --student-args, for example \'{"img_size": 32, "patch_size": 4}\' for a ViT'
+            'give it other arguments, for example \'{"img_size": 32, "patch_size": 4}\' for a ViT'
         ) from error
     if logits.shape != (2, num_classes):
         raise ValueError(

@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from robust_hub.attacks import eval_mode
 from robust_hub.data import Loader
 from robust_hub.evaluation.accuracy import right, strict_float32
+from robust_hub.messages import CheckpointError, first_line
 from robust_hub.threats import Threat
 from robust_hub.types import Images
 
 LEVELS = 2**15 - 1
+# Of indices, predicted, scale and perturbation.
+KINDS = [(torch.int64, 1), (torch.int64, 1), (torch.float32, 1), (torch.int16, 4)]
 # Norms of float32 perturbations are off by less, as a share.
 ROUNDING = 1e-5
 
@@ -74,12 +77,17 @@ class Evidence:
         """Reads what `save` wrote.
 
         Raises:
-            ValueError: when the file is something else.
+            CheckpointError: when the file is something else.
         """
         try:
-            return cls(**load_file(file))
+            evidence = cls(**load_file(file))
         except (OSError, SafetensorError, TypeError) as error:
-            raise ValueError(f"{file} holds no evidence ({error}); evaluate again") from error
+            raise CheckpointError(f"{file} holds no evidence ({first_line(error)}); evaluate again") from error
+        kinds = [(tensor.dtype, tensor.ndim) for tensor in evidence.tensors().values()]
+        lengths = {len(tensor) for tensor in evidence.tensors().values() if tensor.ndim}
+        if kinds != KINDS or len(lengths) != 1 or not evidence.scale.isfinite().all():
+            raise CheckpointError(f"{file} holds no evidence (its tensors are others than ours); evaluate again")
+        return evidence
 
 
 def merge(parts: Sequence[Evidence]) -> Evidence:

@@ -10,51 +10,27 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from recipes import evaluate
 from recipes.evaluate import Config
-from robust_hub import hub
-from robust_hub.architectures import create_classifier
-from robust_hub.data import Source, evaluation_loader, load_data
-from robust_hub.losses import cross_entropy
+from robust_hub.data import Source
+from robust_hub.folders import read_facts
+from robust_hub.reports import Report
 from robust_hub.runs import Run
-from tests.test_hub import facts
+from tests.made_up import CNN, trained
+from tests.made_up import quick_evaluation as config
 from tests.test_processes import ON_CPU, TWO_PROCESSES
 
 ROOT = Path(__file__).parents[2]
-CNN = {"layers": [1, 1, 1, 1], "channels": [4, 4, 4, 16]}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A model folder: a small ResNet, trained plainly on the synthetic set until it is mostly right."""
-    data = load_data(Source("synthetic"))
-    torch.manual_seed(0)
-    classifier = create_classifier("resnet18_cifar", CNN, num_classes=4, image_shape=(3, 16, 16))
-    loader = evaluation_loader(data.train, (3, 16, 16), batch_size=64, device=torch.device("cpu"))
-    optimizer = torch.optim.AdamW(classifier.train().parameters(), lr=0.01)
-    for _ in range(4):
-        for images, labels in loader:
-            optimizer.zero_grad()
-            cross_entropy(classifier(images), labels).mean().backward()
-            optimizer.step()
-    place = tmp_path_factory.mktemp("models") / "resnet"
-    hub.save(place, classifier.eval(), facts("resnet18_cifar"), label_names=data.label_names, pictures=[])
-    return place
-
-
-def config(folder: Path, output: Path, **changes) -> Config:
-    options = {
-        "source": Source("synthetic", test_images=24),
-        "threat": "linf:1/255",
-        "version": "quick",
-        "honesty_images": 6,
-        "batch_size": 8,
-        **changes,
-    }
-    return Config(model=f"local-dir:{folder}", run=Run(output), **options)
+    """A model folder: a small ResNet."""
+    return trained(tmp_path_factory.mktemp("models") / "resnet", "resnet18_cifar", CNN)
 
 
 @pytest.fixture(scope="module")
@@ -240,5 +216,24 @@ def test_two_processes_share_the_images(finished, folder, tmp_path):
 
 
 def test_weights_that_timm_does_not_know_are_refused_in_one_sentence(tmp_path):
-    with pytest.raises(ValueError, match="must be named hf-hub:ORG/NAME or local-dir:FOLDER"):
+    with pytest.raises(ValueError, match="must be named hf-hub:ORG/NAME, local-dir:FOLDER or"):
         evaluate.main(Config("resnt18", Source("synthetic"), Run(tmp_path / "run")))
+
+
+def test_a_finished_evaluation_goes_into_the_folder_and_card_of_its_model(finished, folder, tmp_path):
+    copy = Path(shutil.copytree(folder, tmp_path / "resnet"))
+    identity = json.loads((finished / "run.json").read_text())
+    output = Path(shutil.copytree(finished, tmp_path / "run"))
+    (output / "run.json").write_text(json.dumps({**identity, "model": f"local-dir:{copy}"}))
+    evaluate.main(replace(config(copy, output), run=Run(output, resume=True), update_card=True))
+    assert (copy / "evidence.safetensors").read_bytes() == (finished / "evidence.safetensors").read_bytes()
+    told = ModelCard.load(copy / "README.md")
+    assert told.data.eval_results[1].metric_value == Report.read(finished).evaluation.robust_accuracy.value
+    assert read_facts(copy).pictures.keys() == {"accuracy_against_eps.png", "classes.png"}
+    assert all((copy / picture).is_file() for picture in read_facts(copy).pictures)
+
+
+def test_a_card_on_the_hub_can_not_be_updated_from_here(tmp_path):
+    settings = Config("hf-hub:tiny-org/net", Source("synthetic"), Run(tmp_path / "run"), update_card=True)
+    with pytest.raises(ValueError, match="--update-card writes into a folder; download hf-hub:tiny-org/net"):
+        evaluate.main(settings)

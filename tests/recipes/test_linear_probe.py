@@ -1,7 +1,5 @@
 """linear_probe.py from a robust classifier of some classes to one of others."""
 
-import json
-
 import numpy as np
 import pytest
 import timm
@@ -12,6 +10,7 @@ from recipes import linear_probe
 from recipes.linear_probe import Config
 from robust_hub import hub
 from robust_hub.data import Source
+from robust_hub.folders import read_facts
 from robust_hub.runs import Run
 from robust_hub.training import Training
 from tests.recipes.test_transfer import save_teacher
@@ -80,8 +79,7 @@ def test_all_passes_are_counted(tmp_path, teacher, changes):
     result = linear_probe.probe(config(teacher, tmp_path, **changes))
     retrained = 2 * 288 if "retrain_stages" in changes else 0
     assert result.passes == {"student": {"forward": IMAGES + retrained, "backward": retrained}}
-    told = json.loads((tmp_path / "run" / "student" / "evaluation.json").read_text())
-    assert told["passes"] == result.passes
+    assert read_facts(tmp_path / "run" / "student").training.passes == result.passes
 
 
 @pytest.mark.parametrize(
@@ -101,4 +99,4 @@ def test_the_card_of_a_probe_does_not_claim_a_choice_on_validation(tmp_path, tea
     linear_probe.probe(config(teacher, tmp_path))
     card = (tmp_path / "run" / "student" / "README.md").read_text()
     assert "The weights are those of the last epoch." in card
-    assert "the best by" not in card
+    assert "the best on validation" not in card

@@ -14,12 +14,12 @@ from PIL import Image
 
 from recipes import transfer
 from recipes.transfer import Alignment, Config, Maps
-from robust_hub import hub
 from robust_hub.architectures import create_classifier
 from robust_hub.data import Source
+from robust_hub.folders import read_facts, save
 from robust_hub.runs import Run
 from robust_hub.training import Training
-from tests.test_hub import facts
+from tests.made_up import facts
 from tests.test_processes import ON_CPU, TWO_PROCESSES
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ VIT = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads"
 def save_teacher(folder: Path, *, names=()) -> str:
     torch.manual_seed(0)
     teacher = create_classifier("resnet18_cifar", CNN, num_classes=4, image_shape=(3, 16, 16))
-    hub.save(folder, teacher, facts("resnet18_cifar"), label_names=names or NAMES, pictures=[])
+    save(folder, teacher, facts("resnet18_cifar"), label_names=names or NAMES)
     return f"local-dir:{folder}"
 
 
@@ -76,7 +76,7 @@ def test_two_processes_in_bf16_with_accumulation_write_a_folder_that_timm_loads(
         Image.open(picture).verify()
     model = timm.create_model(f"local-dir:{student}", pretrained=True)
     assert model.pretrained_cfg["label_names"] == NAMES
-    told = json.loads((student / "evaluation.json").read_text())
+    told = json.loads((student / "config.json").read_text())["robustness"]["training"]
     images = 2 * (288 // 96) * 96
     assert told["passes"]["student"] == {"forward": images, "backward": images}
     assert told["passes"]["teacher"] == {"forward": images, "backward": 0}
@@ -120,7 +120,7 @@ def test_igam_trains_a_student_of_another_architecture(tmp_path, teacher, alignm
         ({"student": "resnet18_cifar", "student_args": {"layer": 3}}, "can't be built"),
         ({"student": "local-dir:nowhere", "student_args": {}}, "no model folder at nowhere"),
         ({"teacher": "local-dir:nowhere"}, "no model folder at nowhere"),
-        ({"teacher": "resnet18"}, "must be named hf-hub:ORG/NAME or local-dir:FOLDER"),
+        ({"teacher": "resnet18"}, "must be named hf-hub:ORG/NAME, local-dir:FOLDER or"),
         ({"source": Source("./synthetik")}, "there is no folder"),
         ({"student_args": {**VIT, "in_chans": 2}}, "must take grey or colour images, got 3 and 2 channels"),
         ({"threat": "linf:2"}, r"eps must be in \(0, 1\), got 2"),
@@ -172,7 +172,7 @@ def test_a_teacher_of_other_classes_is_trained_a_head_for_these_first(tmp_path, 
 )
 def test_a_teacher_of_other_channels_or_sizes_teaches(tmp_path, method, shape, args):
     teacher = create_classifier("resnet18_cifar", {**CNN, **args}, num_classes=4, image_shape=shape)
-    hub.save(tmp_path / "teacher", teacher, facts("resnet18_cifar"), label_names=NAMES, pictures=[])
+    save(tmp_path / "teacher", teacher, facts("resnet18_cifar"), label_names=NAMES)
     result = method(config(f"local-dir:{tmp_path / 'teacher'}", tmp_path / "run"))
     assert result.classifier.input_size == (3, 16, 16)
 
@@ -235,13 +235,13 @@ def test_pag_makes_its_own_targets_of_training_images(tmp_path, teacher, targets
 
 def test_the_cost_is_told_with_the_teacher_and_without(tmp_path, teacher):
     transfer.mixacm(config(teacher, tmp_path / "run"), Maps())
-    told = json.loads((tmp_path / "run" / "student" / "evaluation.json").read_text())
-    assert told["images"] == 288
-    assert told["peak_memory"] > 2**27
-    assert told["teacher_seconds"] == facts("resnet18_cifar").seconds
+    told = read_facts(tmp_path / "run" / "student")
+    assert told.training.images == 288
+    assert told.training.peak_memory > 2**27
+    assert told.teacher.seconds == facts("resnet18_cifar").training.seconds
     card = (tmp_path / "run" / "student" / "README.md").read_text()
-    assert "s of training (" in " ".join(card.split())
-    assert "with the teacher's), 288 images" in " ".join(card.split())
+    assert f"| training | {told.training.seconds:.0f} s |" in card
+    assert f"| with the teacher's own training | {told.training.seconds + told.teacher.seconds:.0f} s |" in card
 
 
 def test_an_unknown_optimizer_is_told_with_close_names():
@@ -259,11 +259,11 @@ def test_a_finished_run_that_is_resumed_writes_the_same_student_again(tmp_path, 
     chosen = config(teacher, tmp_path / "run")
     transfer.rrm(chosen)
     weights = (tmp_path / "run" / "student" / "model.safetensors").read_bytes()
-    told = json.loads((tmp_path / "run" / "student" / "evaluation.json").read_text())
+    told = read_facts(tmp_path / "run" / "student").training
     transfer.rrm(Config(**{**vars(chosen), "run": Run(tmp_path / "run", resume=True)}))
     assert (tmp_path / "run" / "student" / "model.safetensors").read_bytes() == weights
-    again = json.loads((tmp_path / "run" / "student" / "evaluation.json").read_text())
-    assert (again["seconds"], again["passes"]) == (told["seconds"], told["passes"])
+    again = read_facts(tmp_path / "run" / "student").training
+    assert (again.seconds, again.passes) == (told.seconds, told.passes)
 
 
 def test_features_of_different_width_need_a_projection(tmp_path, teacher):

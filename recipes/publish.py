@@ -1,0 +1,85 @@
+"""Publishes a model folder on the Hub, after checking that it is what its card says.
+
+    python recipes/publish.py runs/transfer/student --repo-id ORG/NAME --license mit
+    python recipes/publish.py --all
+
+The folder needs an evaluation: run `recipes/evaluate.py --model local-dir:FOLDER --update-card` first. It is loaded,
+its evidence is verified, and everything goes up in one commit; running it again sends nothing that is there already.
+The token is that of `hf auth login`, or of the environment variable HF_TOKEN. `--all` brings up every folder of
+model_cards/, each to the repository that its card names.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import tyro
+
+from robust_hub.catalogue import MODEL_CARDS
+from robust_hub.command_line import command_line
+from robust_hub.folders import describe, read_facts
+from robust_hub.publishing import Destination, check_folder, files_of, publish
+from robust_hub.reports import Report
+from robust_hub.safety import CONFIG
+
+
+def publish_folder(
+    folder: tyro.conf.Positional[Path],
+    destination: Destination,
+    *,
+    license: str = "",
+    data: str = "",
+    allow_flagged: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Publishes one model folder; its card is told the repository and the licence.
+
+    Args:
+        folder: of the model.
+        destination: where it goes.
+        license: an identifier that the Hub knows, such as mit; what the card says, which is the teacher's, where empty.
+        data: the data set, where the evaluation calls it by a name that is not known here.
+        allow_flagged: publishes a model that an honesty check flags; its card says so first.
+        dry_run: checks everything, and neither writes nor sends anything.
+    """
+    facts, report, verified = check_folder(folder, data=data, allow_flagged=allow_flagged)
+    tell(verified)
+    told = replace(facts, license=license or facts.license, repository=destination.repo_id)
+    if not told.license:
+        raise ValueError(f"{folder} states no licence; say which with --license, for example --license mit")
+    if dry_run:
+        sizes = [f"  {name}, {(folder / name).stat().st_size:,} bytes" for name in files_of(folder)]
+        tell("\n".join([f"would go to {destination.repo_id}:", *sizes]))
+        return
+    if told != facts:
+        describe(folder, told, report)
+    done = publish(folder, destination)
+    tell(f"{'published' if done.new else 'there already'}: {done.url}")
+    if done.others:
+        tell(f"left alone in the repository: {', '.join(done.others)}")
+    tell(f"timm.create_model('hf-hub:{destination.repo_id}', pretrained=True)")
+
+
+def publish_all(*, all: bool, data: Path = Path(), private: bool = False, dry_run: bool = False) -> None:
+    """Publishes every folder of model_cards/.
+
+    Args:
+        all: means it.
+        data: a folder that has data sets in it, by the names that the evaluations call them.
+        private: whether repositories that are made now can be seen by their organisation only.
+        dry_run: checks everything, and neither writes nor sends anything.
+    """
+    for folder in sorted(file.parent for file in MODEL_CARDS.glob(f"*/{CONFIG}")):
+        name = Report.read(folder).source.data
+        destination = Destination(read_facts(folder).repository, private)
+        tell(f"\n{folder.name}")
+        publish_folder(folder, destination, data=str(data / name) if (data / name).is_dir() else "", dry_run=dry_run)
+
+
+def tell(text: object) -> None:
+    """Prints, to be read by people."""
+    sys.stdout.write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    command_line({"all": publish_all} if "--all" in sys.argv else {"publish": publish_folder})

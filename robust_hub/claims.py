@@ -1,0 +1,91 @@
+"""What a checkpoint claims, in a few plain values: what lists, filters and tables need, and the Hub keeps in a card."""
+
+from dataclasses import asdict, dataclass
+
+import timm
+
+from robust_hub.evaluation import Accuracy
+from robust_hub.facts import Facts
+from robust_hub.records import as_record
+from robust_hub.reports import Report
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a checkpoint is and withstands.
+
+    Attributes:
+        name: architecture.method_threat_data.
+        architecture: timm's name of the network.
+        stock: whether timm alone knows the architecture (tier 1), or robust_hub has to be imported first (tier 2).
+        parameters: number of weights.
+        method: the training objective, as it prints itself.
+        data: the data set.
+        threat: as `parse_threat` reads it.
+        protocol: how robust accuracy was measured; AutoAttack only where it was that.
+        clean_accuracy: on the test split.
+        robust_accuracy: on the same images.
+        flagged: how many honesty checks give a reason to doubt it.
+        checks: how many were made.
+        seconds: of training; None where it is not known.
+        seconds_with_teacher: of training, and what the teacher took; None where it is not known.
+        hardware: where it was trained; empty where that is not known.
+        license: an identifier that the Hub knows; empty where nobody stated it.
+    """
+
+    name: str
+    architecture: str
+    stock: bool
+    parameters: int
+    method: str
+    data: str
+    threat: str
+    protocol: str
+    clean_accuracy: Accuracy
+    robust_accuracy: Accuracy
+    flagged: int
+    checks: int
+    seconds: float | None
+    seconds_with_teacher: float | None
+    hardware: str
+    license: str
+
+    @classmethod
+    def of(cls, facts: Facts, report: Report) -> "Claim":
+        """Takes it from what a run and an evaluation wrote."""
+        return cls(
+            name=facts.name,
+            architecture=facts.architecture,
+            stock=is_stock(facts.architecture),
+            parameters=facts.parameters,
+            method=facts.method,
+            data=facts.data,
+            threat=report.threat,
+            protocol=report.protocol,
+            clean_accuracy=report.evaluation.clean_accuracy,
+            robust_accuracy=report.evaluation.robust_accuracy,
+            flagged=len(report.flagged),
+            checks=len(report.checks),
+            seconds=facts.training.seconds if facts.training else None,
+            seconds_with_teacher=facts.seconds_with_teacher,
+            hardware=facts.training.hardware if facts.training else "",
+            license=facts.license,
+        )
+
+    @classmethod
+    def read(cls, told: object, where: str) -> "Claim":
+        """Reads what `plain` wrote.
+
+        Raises:
+            CheckpointError: when it is something else.
+        """
+        return as_record(cls, told, where)
+
+    def plain(self) -> dict:
+        """Gives all of it as plain values."""
+        return asdict(self)
+
+
+def is_stock(architecture: str) -> bool:
+    """Tells whether timm alone knows an architecture."""
+    return timm.model_entrypoint(architecture).__module__.startswith("timm.")

@@ -1,0 +1,182 @@
+"""Model folders: written whole or not at all, checked by loading them with timm, and described by their card."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import timm
+import torch
+import yaml
+from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+from timm.models import save_for_hf
+
+from robust_hub.cards import HUB_ID, read_notes, write_card
+from robust_hub.claims import Claim
+from robust_hub.classifiers import PixelClassifier
+from robust_hub.facts import Facts
+from robust_hub.messages import CheckpointError
+from robust_hub.records import write_json
+from robust_hub.reports import EVIDENCE, FILE, Report
+from robust_hub.safety import CONFIG, read_config
+from robust_hub.threats import parse_threat
+
+CARD = "README.md"
+KEY, CLAIM = "robustness", "claim"
+ENTRIES = Path(".eval_results") / "robust_hub.yaml"
+# What an evaluation draws; a picture of the same name from training, which compares models, stays.
+PICTURES = {
+    "accuracy_against_eps.png": "Accuracy under PGD-20 against eps, on the images of the honesty checks.",
+    "classes.png": "Clean and robust accuracy of each class.",
+}
+
+
+def save(
+    folder: Path,
+    classifier: PixelClassifier,
+    facts: Facts,
+    *,
+    label_names: list[str],
+    report: Report | None = None,
+    pictures: Sequence[Path] = (),
+) -> None:
+    """Writes a model folder beside its place, checks that timm loads it, and only then puts it in place.
+
+    Args:
+        folder: where it goes; a folder that is there already is replaced.
+        classifier: what is saved; of a student, nothing that helped to train it.
+        facts: for config.json and README.md.
+        label_names: class names in the order of the logits; empty where nobody knows them.
+        report: of its evaluation; None where there was none.
+        pictures: plots that the facts name, copied into the folder.
+
+    Raises:
+        RuntimeError: when what was written does not give the same logits again.
+    """
+    with put_in_place(folder) as beside:
+        model = deepcopy(classifier.model).cpu().to(memory_format=torch.contiguous_format).eval()
+        names = label_names or None
+        model.pretrained_cfg = {**model.pretrained_cfg, "num_classes": model.num_classes, "label_names": names}
+        save_for_hf(
+            model,
+            str(beside),
+            model_args=classifier.model_args,
+            model_config={"label_names": names},
+            safe_serialization=True,
+        )
+        _describe(beside, facts, report)
+        for picture in pictures:
+            shutil.copy(picture, beside)
+        _check_same_logits(beside, model, classifier.input_size)
+
+
+def describe(folder: Path, facts: Facts, report: Report | None) -> None:
+    """Writes card, config.json and evaluation.json of a folder anew; its notes, weights and all else are kept."""
+    with put_in_place(folder, begin_with=folder) as beside:
+        _describe(beside, facts, report)
+
+
+def add_evaluation(folder: Path, report: Report, measured: Path) -> None:
+    """Puts a finished evaluation into the folder of the model it is about, and into its card.
+
+    Args:
+        folder: of the model.
+        report: of the evaluation.
+        measured: where the evaluation wrote its evidence and its pictures.
+
+    Raises:
+        CheckpointError: when the folder tells nothing of its robustness, or the evaluation is of other weights.
+    """
+    facts = read_facts(folder)
+    if facts is None:
+        raise CheckpointError(
+            f"{folder} was not written by robust_hub and has no card to update; see recipes/convert.py"
+        )
+    pictures = {name: text for name, text in PICTURES.items() if facts.pictures.get(name, text) == text}
+    threat = parse_threat(report.threat)
+    told = replace(facts, threat=str(threat), eps=threat.eps, pictures={**facts.pictures, **pictures})
+    with put_in_place(folder, begin_with=folder) as beside:
+        for name in (EVIDENCE, *pictures):
+            shutil.copy(measured / name, beside)
+        _describe(beside, told, report)
+
+
+def read_facts(folder: Path) -> Facts | None:
+    """Reads what a folder tells of its checkpoint; None where robust_hub did not write it.
+
+    Raises:
+        CheckpointError: when what it tells can't be read.
+    """
+    told = read_config(folder).get(KEY)
+    return None if told is None else Facts.of(told, str(folder / CONFIG))
+
+
+def is_as_described(folder: Path, facts: Facts, report: Report) -> bool:
+    """Tells whether card, claim and entries of a folder are what facts and report make them; notes are free."""
+    with TemporaryDirectory() as place:
+        again = Path(place)
+        for name in (CARD, CONFIG):
+            shutil.copy(folder / name, again)
+        _describe(again, facts, report)
+        return all(
+            (folder / name).is_file() == (again / name).is_file()
+            and (not (again / name).is_file() or (folder / name).read_bytes() == (again / name).read_bytes())
+            for name in (CARD, CONFIG, FILE, ENTRIES)
+        )
+
+
+def public(place: str) -> str:
+    """Leaves the folders of this machine out of what a card tells: of a path that leads elsewhere, the last name."""
+    source, colon, path = place.rpartition(":")
+    return f"{source}{colon}{Path(path).name}" if path.startswith(("/", "~", "..")) else place
+
+
+def _describe(folder: Path, facts: Facts, report: Report | None) -> None:
+    card, config = folder / CARD, json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    if report is not None:
+        report = replace(report, model=facts.name, source=replace(report.source, data=public(report.source.data)))
+    claim = None if report is None else Claim.of(facts, report).plain()
+    write_json(folder / CONFIG, {**config, KEY: {**facts.plain(), CLAIM: claim}})
+    notes = read_notes(card.read_text(encoding="utf-8")) if card.is_file() else ""
+    card.write_text(write_card(facts, report, notes=notes), encoding="utf-8")
+    if report is None:
+        return
+    report.write(folder)
+    if HUB_ID.fullmatch(report.source.data) and not Path(report.source.data).exists():
+        entry = EvalResultEntry(
+            dataset_id=report.source.data,
+            task_id="robust_accuracy",
+            value=report.evaluation.robust_accuracy.value,
+            notes=f"{report.threat}, {report.protocol}, n = {len(report.evaluation.clean)}",
+        )
+        (folder / ENTRIES).parent.mkdir(exist_ok=True)
+        (folder / ENTRIES).write_text(yaml.safe_dump(eval_result_entries_to_yaml([entry])), encoding="utf-8")
+
+
+def _check_same_logits(folder: Path, model: torch.nn.Module, input_size: tuple[int, int, int]) -> None:
+    images = torch.rand(2, *input_size)
+    with torch.no_grad():
+        same = torch.equal(timm.create_model(f"local-dir:{folder}", pretrained=True).eval()(images), model(images))
+    if not same:
+        raise RuntimeError(f"timm does not load {folder} back to the same logits; nothing was put in place")
+
+
+@contextmanager
+def put_in_place(folder: Path, begin_with: Path | None = None) -> Iterator[Path]:
+    """Gives a folder beside, empty or a copy; once all has gone well in it, it takes the folder's place."""
+    beside, replaced = folder.with_name(folder.name + ".unfinished"), folder.with_name(folder.name + ".replaced")
+    shutil.rmtree(beside, ignore_errors=True)
+    if begin_with:
+        shutil.copytree(begin_with, beside)
+    else:
+        beside.mkdir(parents=True)
+    yield beside
+    if folder.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+        folder.rename(replaced)
+    beside.rename(folder)
+    shutil.rmtree(replaced, ignore_errors=True)

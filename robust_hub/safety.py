@@ -1,0 +1,143 @@
+"""What a downloaded model folder must look like before timm sees it: plain values, within bounds, and no code."""
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError, safe_open
+
+from robust_hub.messages import CheckpointError, close_names, first_line
+from robust_hub.records import read_json
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+MOST_CLASSES = 2**20
+# Wider than any layer or image timm knows.
+MOST_OF_ANYTHING = 2**15
+MOST_CHANNELS = 64
+NAME = re.compile(r"[A-Za-z][\w]*")
+# No separator of paths, sources or addresses.
+PLAIN_TEXT = re.compile(r"[\w .,+-]*")
+# Arguments by which timm reads files or fetches weights.
+READING = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "features_only"}
+# Weights may be halves, and a file may lack what timm makes anew; a network of many times its file is no checkpoint.
+MOST_BYTES_A_BYTE = 4
+SPARE_BYTES = 64 * 2**20
+
+
+def read_config(folder: Path) -> dict:
+    """Reads config.json and checks all that timm will act upon.
+
+    Raises:
+        CheckpointError: when timm has no such architecture, or an argument is not a plain value within bounds.
+    """
+    file = folder / CONFIG
+    config = read_json(file)
+    architecture, model_args = config.get("architecture"), config.get("model_args", {})
+    if not isinstance(architecture, str) or not NAME.fullmatch(architecture):
+        raise CheckpointError(f"{file} must name an architecture of timm's, got {architecture!r:.80}")
+    if not timm.is_model(architecture):
+        near = close_names(architecture, timm.list_models())
+        raise CheckpointError(f"{file}: timm knows no architecture '{architecture}'{near}; a newer timm may")
+    if not isinstance(model_args, dict):
+        raise CheckpointError(f"{file}: model_args must be an object, got {type(model_args).__name__}")
+    for key, value in model_args.items():
+        _check_argument(file, key, value)
+    # Older folders of timm's have no level of their own for it.
+    _check_images(file, config.get("pretrained_cfg", config))
+    _check_classes(file, config)
+    return config
+
+
+def check_weights(folder: Path, config: dict) -> None:
+    """Checks that the weights file is one, and that the network its config describes is not far larger.
+
+    Raises:
+        CheckpointError: when it is not.
+    """
+    file = folder / WEIGHTS
+    try:
+        with safe_open(file, "pt") as weights:
+            tensors = len(weights.keys())
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file} is no safetensors file ({first_line(error)}); fetch it again") from error
+    depths = [value for key, value in config.get("model_args", {}).items() if re.search("depth|layers|blocks", key)]
+    if sum(number for value in depths for number in _numbers(value)) > tensors:
+        raise CheckpointError(f"{folder / CONFIG} describes more layers than the {tensors} tensors of {file.name}")
+    try:
+        with torch.device("meta"):
+            network = timm.create_model(config["architecture"], **config.get("model_args", {}))
+    except Exception as error:  # whatever a foreign architecture raises, the user needs the one sentence
+        raise CheckpointError(f"{folder / CONFIG} describes no network ({first_line(error)})") from error
+    wanted = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    if wanted > MOST_BYTES_A_BYTE * file.stat().st_size + SPARE_BYTES:
+        raise CheckpointError(
+            f"{folder / CONFIG} describes a network of {wanted:,} bytes, and {file.name} has {file.stat().st_size:,}"
+        )
+
+
+def _check_argument(file: Path, key: str, value: Any) -> None:
+    if not NAME.fullmatch(key) or key in READING:
+        raise CheckpointError(
+            f"{file}: model_args may not have {key!r:.80}; it must describe a network and nothing else"
+        )
+    if isinstance(value, dict):
+        for inner, argument in value.items():
+            _check_argument(file, inner, argument)
+    elif isinstance(value, list):
+        for argument in value[: MOST_CHANNELS + 1]:
+            _check_argument(file, key, argument)
+    most = MOST_CLASSES if key == "num_classes" else MOST_OF_ANYTHING
+    fits = {
+        str: lambda: bool(PLAIN_TEXT.fullmatch(value)),
+        int: lambda: abs(value) <= most,
+        float: lambda: math.isfinite(value) and abs(value) <= most,
+        list: lambda: len(value) <= MOST_CHANNELS,
+        dict: lambda: len(value) <= MOST_CHANNELS,
+        bool: lambda: True,
+        type(None): lambda: True,
+    }
+    if not fits[type(value)]():
+        raise CheckpointError(
+            f"{file}: model_args['{key}'] must be a plain value up to {most:,}, without a path, got {value!r:.80}"
+        )
+
+
+def _check_images(file: Path, told: Any) -> None:
+    """Checks what is told of the images, and that no weights of another format are asked for."""
+    if not isinstance(told, dict):
+        raise CheckpointError(f"{file}: pretrained_cfg must be an object, got {type(told).__name__}")
+    size, mean, std = (told.get(key) for key in ("input_size", "mean", "std"))
+    fits = isinstance(size, list) and len(size) == 3 and all(type(n) is int and 0 < n <= MOST_OF_ANYTHING for n in size)
+    if not fits or size[0] > MOST_CHANNELS:
+        raise CheckpointError(f"{file}: input_size must be channels, height and width, got {size!r:.80}")
+    for name, values in (("mean", mean), ("std", std)):
+        numbers = isinstance(values, list) and all(type(n) in (int, float) and math.isfinite(n) for n in values)
+        if not numbers or len(values) != size[0] or (name == "std" and min(values) <= 0):
+            raise CheckpointError(f"{file}: {name} must be {size[0]} numbers, one a channel, got {values!r:.80}")
+    if told.get("custom_load") == "hf" or told.get("state_dict"):
+        raise CheckpointError(f"{file} asks for weights in a format of its own; only {WEIGHTS} is read")
+
+
+def _check_classes(file: Path, config: dict) -> None:
+    told = config.get("pretrained_cfg", config)
+    for place in (config, told):
+        classes, names = place.get("num_classes", 1), place.get("label_names") or []
+        if type(classes) is not int or not 0 < classes <= MOST_CLASSES:
+            raise CheckpointError(f"{file}: num_classes must be a number up to {MOST_CLASSES:,}, got {classes!r:.80}")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise CheckpointError(f"{file}: label_names must be a list of names, got {names!r:.80}")
+        if names and "num_classes" in place and len(names) != classes:
+            raise CheckpointError(f"{file}: {len(names)} label_names do not fit {classes} classes")
+
+
+def _numbers(value: Any) -> Iterator[int]:
+    if isinstance(value, list):
+        for part in value:
+            yield from _numbers(part)
+    elif type(value) is int:
+        yield abs(value)

@@ -1,0 +1,92 @@
+"""Whether an evaluation says the truth: its images are classified once more, and those that its evidence perturbs."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from robust_hub.data import evaluation_loader, load_data, split_sha256, subset
+from robust_hub.evaluation import Accuracy, Evidence, confirm
+from robust_hub.hub import load
+from robust_hub.messages import CheckpointError
+from robust_hub.reports import EVIDENCE, Report
+from robust_hub.safety import WEIGHTS
+from robust_hub.threats import parse_threat
+
+BATCH = 256
+# What another machine's rounding may change, as a share.
+TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What stands of an evaluation.
+
+    Attributes:
+        report: of the evaluation.
+        clean: accuracy on its images, measured again.
+        robust: accuracy that is left by the perturbations that were confirmed; no attack was run.
+        confirmed: how many perturbations lie in the ball and fool the model.
+        perturbations: how many there are.
+    """
+
+    report: Report
+    clean: Accuracy
+    robust: Accuracy
+    confirmed: int
+    perturbations: int
+
+    def __str__(self) -> str:
+        """Writes what was found beside what is claimed."""
+        evaluation = self.report.evaluation
+        flagged = [f"  {check.name}: {check.meaning}" for check in self.report.flagged]
+        return "\n".join(
+            [
+                f"{self.report.model} on {self.report.source.data}, {self.report.threat}, {self.clean.n} test images",
+                f"clean accuracy: {self.clean} %; claimed: {evaluation.clean_accuracy} %",
+                f"confirmed: {self.confirmed} of {self.perturbations} perturbations lie in the ball and fool the model",
+                f"robust accuracy is at most {self.robust} %; claimed: {evaluation.robust_accuracy} %, "
+                f"{self.report.protocol}",
+                f"honesty: {len(flagged)} of {len(self.report.checks)} checks flagged" + (":" if flagged else ""),
+                *flagged,
+            ]
+        )
+
+
+def verify(folder: Path, *, data: str = "", device: torch.device = torch.device("cpu")) -> Verified:  # noqa: B008
+    """Confirms the evidence of a finished evaluation, without running an attack.
+
+    Args:
+        folder: of a model with its evaluation, or the one that evaluate.py wrote.
+        data: the data set, where the evaluation calls it by a name that is not known here.
+        device: to classify on.
+
+    Raises:
+        CheckpointError: when weights, images or perturbations are not the evaluation's, or do not do what it says.
+    """
+    report, evidence = Report.read(folder), Evidence.load(folder / EVIDENCE)
+    model = f"local-dir:{folder}" if (folder / WEIGHTS).is_file() else report.model
+    classifier = load(model).to(device).eval()
+    if classifier.fingerprint() != report.model_sha256:
+        raise CheckpointError(f"the weights of {model} are not those that {folder} is about; evaluate them again")
+    source = replace(report.source, data=data) if data else report.source
+    try:
+        rows = subset(load_data(source).test, source.test_images)
+    except ValueError as error:
+        raise CheckpointError(f"{error}; say where the data is with --data") from error
+    if split_sha256(rows) != report.data_sha256:
+        raise CheckpointError(f"the images of {source.data} are not those that {folder} is about")
+    evaluation = report.evaluation
+    fallen = np.flatnonzero(evaluation.clean & ~evaluation.robust)
+    if not np.array_equal(evidence.indices.numpy(), fallen) or evidence.perturbation.shape[1:] != classifier.input_size:
+        raise CheckpointError(f"{folder / EVIDENCE} must perturb each image that fell, and no other; evaluate again")
+    loader = evaluation_loader(rows, classifier.input_size, batch_size=BATCH, device=device)
+    clean, confirmed = confirm(classifier, evidence.to(device), loader, parse_threat(report.threat))
+    robust = clean.copy()
+    robust[fallen[confirmed]] = False
+    if (clean != evaluation.clean).mean() > TOLERANCE:
+        raise CheckpointError(f"{(clean != evaluation.clean).sum()} images are not judged as {folder} says")
+    if (~confirmed).sum() > TOLERANCE * len(confirmed):
+        raise CheckpointError(f"{(~confirmed).sum()} perturbations do not do what {folder} says")
+    return Verified(report, Accuracy.of(clean), Accuracy.of(robust), int(confirmed.sum()), len(confirmed))

@@ -1,0 +1,138 @@
+"""Models that nobody needs, with their facts, reports and folders."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from PIL import Image
+
+from recipes import evaluate
+from robust_hub.architectures import create_classifier
+from robust_hub.attacks import AutoAttack
+from robust_hub.classifiers import PixelClassifier
+from robust_hub.data import Source, evaluation_loader, load_data, split_sha256, subset
+from robust_hub.evaluation import Check, Cost, Evaluation, Journal, evaluate_in_stages
+from robust_hub.facts import Facts, TrainingRun
+from robust_hub.folders import PICTURES, add_evaluation, save
+from robust_hub.hub import load
+from robust_hub.losses import cross_entropy
+from robust_hub.reports import EVIDENCE, Report
+from robust_hub.runs import Run
+from robust_hub.threats import parse_threat
+
+CNN = {"layers": [1, 1, 1, 1], "channels": [4, 4, 4, 16]}
+VIT = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2}
+NAMES = ["ant", 'bee: "striped"', "cat | dog"]
+CLEAN, ROBUST = np.array([1, 1, 1, 0], bool), np.array([1, 0, 0, 0], bool)
+
+
+def facts(architecture: str) -> Facts:
+    return Facts(
+        name=f"{architecture}.plain_linf8_synthetic",
+        architecture=architecture,
+        parameters=10,
+        method="Plain()",
+        data="synthetic",
+        threat="linf:8/255",
+        eps=8 / 255,
+        command="accelerate launch recipes/transfer.py",
+        training=TrainingRun(
+            seed=0,
+            best_epoch=1,
+            seconds=2.0,
+            images=1000,
+            peak_memory=2**30,
+            passes={"student": {"forward": 4, "backward": 4}},
+            hardware="a machine",
+            versions={"timm": "1"},
+        ),
+    )
+
+
+def report(classifier: PixelClassifier, label_names: list[str], *, flagged: bool = False) -> Report:
+    """Four images, three of them right and one robust."""
+    attack = "PGD(steps=50)"
+    return Report(
+        model="local-dir:student",
+        architecture=classifier.architecture,
+        model_sha256=classifier.fingerprint(),
+        source=Source("synthetic"),
+        data_sha256="0" * 64,
+        label_names=label_names,
+        threat="linf:8/255",
+        attacks={"pgd": attack},
+        search_precision="float32",
+        evaluation=Evaluation(attack, np.zeros(4, dtype=int), CLEAN, {"pgd": ROBUST}, 1.5),
+        costs={"pgd": Cost(3, 150, 150, 1.5)},
+        checks=[Check("square", 0.5 if flagged else 0.0, 0.02, flagged, "share of images that Square fools")],
+        seed=0,
+        command="accelerate launch recipes/evaluate.py",
+        hardware="a machine",
+        versions={"timm": "1"},
+    )
+
+
+def saved(folder: Path, classifier: PixelClassifier) -> Path:
+    """Saves a classifier with made-up facts and a made-up report."""
+    told = report(classifier, NAMES)
+    save(folder, classifier, facts(classifier.architecture), label_names=NAMES, report=told)
+    return folder
+
+
+def trained(place: Path, architecture: str, model_args: dict) -> Path:
+    """Saves a classifier of the synthetic set, trained plainly until it is mostly right."""
+    data = load_data(Source("synthetic"))
+    torch.manual_seed(0)
+    classifier = create_classifier(architecture, model_args, num_classes=4, image_shape=(3, 16, 16))
+    loader = evaluation_loader(data.train, (3, 16, 16), batch_size=64, device=torch.device("cpu"))
+    optimizer = torch.optim.AdamW(classifier.train().parameters(), lr=0.01)
+    for _ in range(4):
+        for images, labels in loader:
+            optimizer.zero_grad()
+            cross_entropy(classifier(images), labels).mean().backward()
+            optimizer.step()
+    save(place, classifier.eval(), facts(architecture), label_names=data.label_names)
+    return place
+
+
+def quick_evaluation(folder: Path, output: Path, **changes) -> evaluate.Config:
+    """The settings of an evaluation that takes a second or two."""
+    options = {
+        "source": Source("synthetic", test_images=24),
+        "threat": "linf:1/255",
+        "version": "quick",
+        "honesty_images": 6,
+        "batch_size": 8,
+        **changes,
+    }
+    return evaluate.Config(model=f"local-dir:{folder}", run=Run(output), **options)
+
+
+def evaluated(place: Path, architecture: str, model_args: dict) -> Path:
+    """Saves a classifier with a real evaluation by two attacks and its evidence; its checks are made up."""
+    folder, source = trained(place, architecture, model_args), Source("synthetic", test_images=24)
+    classifier, data, threat = load(f"local-dir:{folder}").eval(), load_data(source), parse_threat("linf:1/255")
+    rows, attack = subset(data.test, source.test_images), AutoAttack(threat, "quick")
+    loader = evaluation_loader(rows, classifier.input_size, batch_size=24, device=torch.device("cpu"))
+    output = place.with_name("evaluation")
+    output.mkdir()
+    evaluation, costs, evidence = evaluate_in_stages(
+        Accelerator(), classifier, classifier, loader, attack, seed=0, journal=Journal(output / "journal"), label=""
+    )
+    made_up = report(classifier, data.label_names)
+    told = replace(
+        made_up,
+        source=source,
+        data_sha256=split_sha256(rows),
+        threat=str(threat),
+        attacks={name: repr(stage) for name, stage in attack.stages(4).items()},
+        evaluation=evaluation,
+        costs=costs,
+    )
+    evidence.save(output / EVIDENCE)
+    for picture in PICTURES:
+        Image.new("RGB", (8, 8)).save(output / picture)
+    add_evaluation(folder, told, output)
+    return folder

@@ -1,0 +1,146 @@
+"""`robust_hub` on the command line: models are listed by what they withstand, shown, downloaded and verified."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+from huggingface_hub import constants
+
+from robust_hub.__main__ import main
+from robust_hub.architectures import create_classifier
+from robust_hub.catalogue import list_models
+from robust_hub.folders import save
+from robust_hub.messages import CheckpointError
+from robust_hub.publishing import files_of
+from tests.hub_server import File, Repository
+from tests.made_up import CNN, NAMES, facts, report
+
+DIGITS = {"data": "digits", "threat": "l2:0.5", "eps": 0.5, "method": "RRM(projection=False)", "parameters": 20}
+
+
+@pytest.fixture
+def models(tmp_path, student):
+    """A folder with three models: two of synthetic data, one of them flagged, and one of digits."""
+    resnet = create_classifier("resnet18_cifar", CNN, num_classes=3, image_shape=(3, 16, 16))
+    digits = replace(report(student, NAMES), threat="l2:0.5", evaluation=replace(report(student, NAMES).evaluation))
+    told = {
+        "vit": (student, facts("vit_tiny_patch16_224"), report(student, NAMES)),
+        "resnet": (resnet, facts("resnet18_cifar"), report(resnet, NAMES, flagged=True)),
+        "digits": (student, replace(facts("vit_tiny_patch16_224"), **DIGITS), digits),
+    }
+    for name, (classifier, known, measured) in told.items():
+        save(tmp_path / "models" / name, classifier, known, label_names=NAMES, report=measured)
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def on_the_hub(empty_hub, models, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    for folder in models.iterdir():
+        repository = empty_hub.add(Repository("models", f"tiny-org/{folder.name}", private=False), author="writer")
+        files = {name: File((folder / name).read_bytes(), lfs=name.endswith("tensors")) for name in files_of(folder)}
+        repository.commit(files, "A model.", author="writer")
+    return empty_hub
+
+
+def run(monkeypatch, capsys, *words: str) -> tuple[int, str, str]:
+    """Runs the command line as a user does."""
+    monkeypatch.setattr(sys, "argv", ["robust_hub", *words])
+    try:
+        main()
+    except SystemExit as stopped:
+        return stopped.code, *capsys.readouterr()
+    return 0, *capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names"),
+    [
+        ({}, {"vit", "resnet", "digits"}),
+        ({"data": "Digits"}, {"digits"}),
+        ({"threat": "linf"}, {"vit", "resnet"}),
+        ({"threat": "linf:8/255"}, {"vit", "resnet"}),
+        ({"threat": "linf:4/255"}, set()),
+        ({"threat": "l2:1/2"}, {"digits"}),
+        ({"method": "RRM"}, {"digits"}),
+        ({"architecture": "resnet*"}, {"resnet"}),
+        ({"min_robust": 0.2}, {"vit", "resnet", "digits"}),
+        ({"min_robust": 0.3}, set()),
+        ({"max_parameters": 15}, {"vit", "resnet"}),
+        ({"data": "synthetic", "architecture": "vit*", "max_parameters": 15}, {"vit"}),
+    ],
+)
+def test_models_are_found_by_what_they_are_and_withstand(on_the_hub, models, wanted, names):
+    assert {model.place for model in list_models(**wanted)} == {f"hf-hub:tiny-org/{name}" for name in names}
+    assert {model.place for model in list_models(**wanted, folder=models)} == {
+        f"local-dir:{models / name}" for name in names
+    }
+
+
+def test_a_threat_that_is_none_is_told(models):
+    with pytest.raises(ValueError, match="threat must be linf:EPS or l2:EPS"):
+        list_models(threat="linfinity", folder=models)
+
+
+@pytest.mark.parametrize("card", ["", "---\nrobust_hub: 3\n---\n", "---\nrobust_hub:\n  name: [1]\n---\n", "no yaml"])
+def test_a_strangers_card_can_not_break_the_list(on_the_hub, card):
+    stranger = on_the_hub.add(Repository("models", "closed-org/net", private=False), author="stranger")
+    front = card.replace("---\nrobust_hub", "---\ntags: [robust_hub]\nrobust_hub", 1)
+    stranger.commit({"README.md": File(front.encode(), lfs=False)}, "Mine.", author="stranger")
+    assert len(list_models()) == 3
+
+
+def test_models_of_the_cache_are_listed_without_the_hub(on_the_hub, monkeypatch, capsys):
+    assert run(monkeypatch, capsys, "show", "hf-hub:tiny-org/vit")[0] == 0
+    on_the_hub.requests.clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    (model,) = list_models()
+    assert model.place.startswith("hf-hub:tiny-org/vit@")
+    assert not on_the_hub.requests
+
+
+def test_a_hub_that_does_not_answer_is_told(on_the_hub):
+    with (
+        on_the_hub.fault("GET", "/api/models", times=None, status=404),
+        pytest.raises(CheckpointError, match=r"the Hub does not tell its models \("),
+    ):
+        list_models()
+
+
+def test_list_prints_figures_protocol_and_flags(models, monkeypatch, capsys):
+    code, out, _ = run(monkeypatch, capsys, "list", "--folder", str(models), "--architecture", "resnet*")
+    assert code == 0
+    row = next(line for line in out.splitlines() if "resnet" in line)
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[2:] == [
+        "synthetic",
+        "linf:8/255",
+        "75.0 [19.4, 99.4]",
+        "25.0 [0.6, 80.6]",
+        "pgd, not AutoAttack",
+        "1",
+        "robust_hub",
+    ]
+    assert "1 models; figures are their publishers'" in out
+
+
+def test_show_needs_no_weights(on_the_hub, monkeypatch, capsys):
+    code, out, _ = run(monkeypatch, capsys, "show", "hf-hub:tiny-org/resnet")
+    assert code == 0
+    assert "1 of 1 checks flagged" in out
+    assert "timm, and `import robust_hub` first" in out
+    assert not on_the_hub.seen("GET", "safetensors")
+
+
+def test_download_writes_a_folder(on_the_hub, models, tmp_path, monkeypatch, capsys):
+    code, out, _ = run(monkeypatch, capsys, "download", "hf-hub:tiny-org/vit", "--to", str(tmp_path / "copy"))
+    assert code == 0
+    assert f"timm.create_model('local-dir:{tmp_path / 'copy'}', pretrained=True)" in out
+    assert files_of(tmp_path / "copy") == files_of(models / "vit")
+
+
+def test_what_can_not_be_had_ends_in_one_sentence(on_the_hub, monkeypatch, capsys):
+    code, out, err = run(monkeypatch, capsys, "show", "hf-hub:tiny-org/nobody")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: the Hub did not give config.json of tiny-org/nobody (there is no such repository")
+    assert len(err.splitlines()) == 1
