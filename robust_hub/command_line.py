@@ -53,3 +53,8 @@ def command_line(commands: dict[str, Callable], *, default: str = "") -> None:
             time.sleep(SECONDS_FOR_THE_MAIN_PROCESS)
         print(f"error{f' (process {rank})' if rank else ''}: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
+
+
+def tell(text: object) -> None:
+    """Prints, to be read by people."""
+    print(text)  # noqa: T201
