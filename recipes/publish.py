@@ -16,7 +16,7 @@ from pathlib import Path
 import tyro
 
 from robust_hub.catalogue import MODEL_CARDS
-from robust_hub.command_line import command_line
+from robust_hub.command_line import command_line, tell
 from robust_hub.folders import describe, read_facts
 from robust_hub.publishing import Destination, check_folder, files_of, publish
 from robust_hub.reports import Report
@@ -30,6 +30,7 @@ def publish_folder(
     license: str = "",
     data: str = "",
     allow_flagged: bool = False,
+    rewrite_card: bool = False,
     dry_run: bool = False,
 ) -> None:
     """Publishes one model folder; its card is told the repository and the licence.
@@ -40,8 +41,11 @@ def publish_folder(
         license: an identifier that the Hub knows, such as mit; what the card says, which is the teacher's, where empty.
         data: the data set, where the evaluation calls it by a name that is not known here.
         allow_flagged: publishes a model that an honesty check flags; its card says so first.
+        rewrite_card: writes the card anew before all else; its notes are kept.
         dry_run: checks everything, and neither writes nor sends anything.
     """
+    if rewrite_card:
+        describe(folder, read_facts(folder), Report.read(folder))
     facts, report, verified = check_folder(folder, data=data, allow_flagged=allow_flagged)
     tell(verified)
     told = replace(facts, license=license or facts.license, repository=destination.repo_id)
@@ -74,11 +78,6 @@ def publish_all(*, all: bool, data: Path = Path(), private: bool = False, dry_ru
         destination = Destination(read_facts(folder).repository, private)
         tell(f"\n{folder.name}")
         publish_folder(folder, destination, data=str(data / name) if (data / name).is_dir() else "", dry_run=dry_run)
-
-
-def tell(text: object) -> None:
-    """Prints, to be read by people."""
-    sys.stdout.write(f"{text}\n")
 
 
 if __name__ == "__main__":

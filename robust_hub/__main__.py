@@ -1,13 +1,12 @@
 """The command line `robust_hub`: finds, shows, downloads and verifies robust checkpoints."""
 
-import sys
 from pathlib import Path
 
 import tyro
 from tabulate import tabulate
 
 from robust_hub.catalogue import Listed, list_models
-from robust_hub.command_line import command_line
+from robust_hub.command_line import command_line, tell
 from robust_hub.hub import download, fetch, read_claim, read_facts
 from robust_hub.messages import CheckpointError
 from robust_hub.reports import EVIDENCE, FILE
@@ -100,11 +99,6 @@ def verify_(name: tyro.conf.Positional[str], *, data: str = "") -> None:
         data: the data set, where the evaluation calls it by a name that is not known here.
     """
     tell(verify(fetch(name, [CONFIG, WEIGHTS, FILE, EVIDENCE]), data=data))
-
-
-def tell(text: object) -> None:
-    """Prints, to be read by people."""
-    sys.stdout.write(f"{text}\n")
 
 
 def main() -> None:

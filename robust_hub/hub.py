@@ -20,7 +20,7 @@ from robust_hub.facts import Facts, Lineage
 from robust_hub.folders import CLAIM, KEY, public, put_in_place
 from robust_hub.folders import read_facts as read_folder_facts
 from robust_hub.messages import CheckpointError, close_names, first_line
-from robust_hub.safety import CONFIG, WEIGHTS, check_weights, read_config
+from robust_hub.safety import CONFIG, WEIGHTS, Bounded, check_weights, read_config
 
 # Names of git's blobs and of large files.
 HEX = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
@@ -40,17 +40,22 @@ def load(name: str, *, num_classes: int | None = None) -> PixelClassifier:
         CheckpointError: when there is no such checkpoint, or it can't be loaded.
     """
     if is_model_pretrained(name):
-        config, place = {}, name
-    else:
-        folder = fetch(name)
-        config, place = read_config(folder), f"local-dir:{folder}"
-        check_weights(folder, config)
+        return _create(name, name, {}, num_classes)
+    folder = fetch(name)
+    config = read_config(folder)
+    check_weights(folder, config)
+    with Bounded(folder):
+        return _create(name, f"local-dir:{folder}", config, num_classes)
+
+
+def _create(name: str, place: str, config: dict, num_classes: int | None) -> PixelClassifier:
     fresh_head = {} if num_classes is None else {"num_classes": num_classes}
+    # timm writes the number of classes there itself, and a new head may have changed it.
+    model_args = {key: value for key, value in config.get("model_args", {}).items() if key != "num_classes"}
     try:
-        model = timm.create_model(place, pretrained=True, **fresh_head)
-        # timm writes the number of classes there itself, and a new head may have changed it.
-        model_args = {key: value for key, value in config.get("model_args", {}).items() if key != "num_classes"}
-        return PixelClassifier(model, model_args)
+        return PixelClassifier(timm.create_model(place, pretrained=True, **fresh_head), model_args)
+    except CheckpointError:
+        raise
     except Exception as error:  # whatever a foreign checkpoint raises, the user needs the one sentence
         raise CheckpointError(
             f"{name} can't be loaded ({first_line(error)}); check its config.json and model.safetensors, or its name"

@@ -92,8 +92,8 @@ def check_folder(folder: Path, *, data: str = "", allow_flagged: bool = False) -
         raise CheckpointError(f"{folder} has no honesty checks; {EVALUATE}")
     if not is_as_described(folder, facts, report):
         raise CheckpointError(
-            f"{CARD} or {CONFIG} of {folder} tells something else than {FILE}; put words of your own between the two "
-            "comments for notes at the end of the card, and let recipes/evaluate.py --update-card write the rest anew"
+            f"{CARD} or {CONFIG} of {folder} tells something else than {FILE}; --rewrite-card writes both anew, "
+            "and keeps what stands between the two comments for notes at the end of the card"
         )
     _check_logits(folder)
     verified = verify(folder, data=data)

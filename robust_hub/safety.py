@@ -2,13 +2,14 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 from safetensors import SafetensorError, safe_open
+from torch.overrides import TorchFunctionMode
 
 from robust_hub.messages import CheckpointError, close_names, first_line
 from robust_hub.records import read_json
@@ -27,6 +28,8 @@ READING = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint
 # Weights may be halves, and a file may lack what timm makes anew; a network of many times its file is no checkpoint.
 MOST_BYTES_A_BYTE = 4
 SPARE_BYTES = 64 * 2**20
+# By which layers make their weights and buffers.
+MAKERS = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.arange, torch.linspace}
 
 
 def read_config(folder: Path) -> dict:
@@ -54,7 +57,7 @@ def read_config(folder: Path) -> dict:
 
 
 def check_weights(folder: Path, config: dict) -> None:
-    """Checks that the weights file is one, and that the network its config describes is not far larger.
+    """Checks that the weights file is one, and that its config does not describe more layers than it has tensors.
 
     Raises:
         CheckpointError: when it is not.
@@ -68,16 +71,33 @@ def check_weights(folder: Path, config: dict) -> None:
     depths = [value for key, value in config.get("model_args", {}).items() if re.search("depth|layers|blocks", key)]
     if sum(number for value in depths for number in _numbers(value)) > tensors:
         raise CheckpointError(f"{folder / CONFIG} describes more layers than the {tensors} tensors of {file.name}")
-    try:
-        with torch.device("meta"):
-            network = timm.create_model(config["architecture"], **config.get("model_args", {}))
-    except Exception as error:  # whatever a foreign architecture raises, the user needs the one sentence
-        raise CheckpointError(f"{folder / CONFIG} describes no network ({first_line(error)})") from error
-    wanted = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
-    if wanted > MOST_BYTES_A_BYTE * file.stat().st_size + SPARE_BYTES:
-        raise CheckpointError(
-            f"{folder / CONFIG} describes a network of {wanted:,} bytes, and {file.name} has {file.stat().st_size:,}"
-        )
+
+
+class Bounded(TorchFunctionMode):
+    """Stops a network that grows far larger than its weights file while it is built, before memory is taken for it.
+
+    Args:
+        folder: of the model.
+    """
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self._folder, self._bytes = folder, 0
+        self._most = MOST_BYTES_A_BYTE * (folder / WEIGHTS).stat().st_size + SPARE_BYTES
+
+    def __torch_function__(
+        self, function: Callable, types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        """Calls a function of torch's; counts what it makes, if it makes tensors, and refuses what is too much."""
+        kwargs = kwargs or {}
+        if function in MAKERS:
+            self._bytes += function(*args, **{**kwargs, "device": "meta"}).nbytes
+            if self._bytes > self._most:
+                raise CheckpointError(
+                    f"{self._folder / CONFIG} describes a network of more than {self._most:,} bytes, far more than "
+                    f"{WEIGHTS} has"
+                )
+        return function(*args, **kwargs)
 
 
 def _check_argument(file: Path, key: str, value: Any) -> None:

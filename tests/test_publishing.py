@@ -276,6 +276,12 @@ def test_a_flagged_model_is_refused_unless_its_card_may_say_so(hub, folder):
     assert card.text.lstrip().startswith("> **Do not rely on the robust accuracy below: 1 of")
 
 
+def test_a_card_of_another_version_is_written_anew_where_asked(hub, folder):
+    change_card(folder)
+    publish_folder(folder, HERE, rewrite_card=True)
+    assert b"very robust" not in in_the_repository(hub)["README.md"]
+
+
 class Harm:
     """What a pickle can do: make a file when it is read."""
 
