@@ -36,7 +36,7 @@ from robust_hub.evaluation import (
     evaluate_in_stages,
     search_classifier,
 )
-from robust_hub.folders import add_evaluation
+from robust_hub.folders import add_evaluation, public
 from robust_hub.hub import check_label_names, fetch, load, read_facts
 from robust_hub.plots import plot_accuracy_curves, plot_classes, plot_survivors
 from robust_hub.reports import EVIDENCE, FILE, Report
@@ -221,11 +221,11 @@ def _surrogates(
     surrogates = {"a plain network": train_surrogate(data, config.source, accelerator.device, seed=config.seed)}
     for name in itertools.chain(filter(None, [teacher]), config.surrogates):
         try:
-            surrogates[name] = load(name).to(accelerator.device).eval()
+            surrogates[public(name)] = load(name).to(accelerator.device).eval()
         except ValueError as error:
             if name in config.surrogates:
                 raise
-            accelerator.print(f"the teacher is left out of the honesty checks: {error}")
+            accelerator.print(f"the teacher is left out of the honesty checks: {error}; --surrogates names it")
     return {
         name: surrogate
         for name, surrogate in surrogates.items()

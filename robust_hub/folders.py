@@ -19,7 +19,7 @@ from robust_hub.cards import HUB_ID, read_notes, write_card
 from robust_hub.claims import Claim
 from robust_hub.classifiers import PixelClassifier
 from robust_hub.facts import Facts
-from robust_hub.messages import CheckpointError
+from robust_hub.messages import CheckpointError, first_line
 from robust_hub.records import write_json
 from robust_hub.reports import EVIDENCE, FILE, Report
 from robust_hub.safety import CONFIG, read_config
@@ -141,7 +141,10 @@ def _describe(folder: Path, facts: Facts, report: Report | None) -> None:
         report = replace(report, model=facts.name, source=replace(report.source, data=public(report.source.data)))
     claim = None if report is None else Claim.of(facts, report).plain()
     write_json(folder / CONFIG, {**config, KEY: {**facts.plain(), CLAIM: claim}})
-    notes = read_notes(card.read_text(encoding="utf-8")) if card.is_file() else ""
+    try:
+        notes = read_notes(card.read_text(encoding="utf-8")) if card.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{card} is no text ({first_line(error)}); remove it, and it is written anew") from error
     card.write_text(write_card(facts, report, notes=notes), encoding="utf-8")
     if report is None:
         return

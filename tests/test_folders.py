@@ -8,9 +8,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+import yaml
+from huggingface_hub._eval_results import parse_eval_result_entries
 from safetensors.torch import load_file
 
 from robust_hub import folders, hub
+from robust_hub.data import Source
 from robust_hub.reports import Report
 from tests.made_up import NAMES, VIT, facts, report, saved
 
@@ -121,3 +124,35 @@ def test_a_figure_that_was_changed_is_found(folder, file, old, new):
     assert old in text
     (folder / file).write_text(text.replace(old, new))
     assert not folders.is_as_described(folder, folders.read_facts(folder), Report.read(folder))
+
+
+def test_a_robust_accuracy_on_a_data_set_of_the_hub_is_an_entry_that_the_hub_ranks(tmp_path, student):
+    measured = replace(report(student, NAMES), source=Source("uoft-cs/cifar10"))
+    folders.save(tmp_path / "a", student, facts("vit_tiny_patch16_224"), label_names=NAMES, report=measured)
+    (entry,) = parse_eval_result_entries(
+        yaml.safe_load((tmp_path / "a" / ".eval_results" / "robust_hub.yaml").read_text())
+    )
+    assert (entry.dataset_id, entry.task_id, entry.value) == ("uoft-cs/cifar10", "robust_accuracy", 0.25)
+    assert entry.notes == "linf:8/255, pgd, not AutoAttack, n = 4"
+
+
+def test_no_folder_of_this_machine_is_told(tmp_path, student):
+    measured = replace(report(student, NAMES), source=Source(str(tmp_path / "my cifar")))
+    folders.save(tmp_path / "a", student, facts("vit_tiny_patch16_224"), label_names=NAMES, report=measured)
+    assert Report.read(tmp_path / "a").source.data == "my cifar"
+    assert not any(str(tmp_path).encode() in file.read_bytes() for file in (tmp_path / "a").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("local-dir:/home/me/teacher", "local-dir:teacher"),
+        ("/data/cifar10", "cifar10"),
+        ("../shared/cifar10", "cifar10"),
+        ("local-dir:model_cards/teacher", "local-dir:model_cards/teacher"),
+        ("hf-hub:org/name@main", "hf-hub:org/name@main"),
+        ("uoft-cs/cifar10", "uoft-cs/cifar10"),
+    ],
+)
+def test_only_the_last_name_of_a_path_elsewhere_is_public(place, told):
+    assert folders.public(place) == told
