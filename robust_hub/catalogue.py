@@ -19,9 +19,9 @@ from huggingface_hub.errors import (
 from robust_hub.cards import KEY, short_name
 from robust_hub.claims import Claim
 from robust_hub.folders import CLAIM
-from robust_hub.folders import KEY as CONFIG_KEY
 from robust_hub.messages import CheckpointError, first_line
 from robust_hub.safety import CONFIG, read_config
+from robust_hub.safety import KEY as CONFIG_KEY
 from robust_hub.threats import Threat, parse_threat
 
 SOURCES = ("hf-hub:", "local-dir:")
@@ -145,10 +145,10 @@ def _of_folders(folders: Iterable[Path]) -> Iterator[Listed]:
     for folder in folders:
         if (folder / CONFIG).is_file():
             try:
-                told = read_config(folder).get(CONFIG_KEY)
+                told = read_config(folder).get(CONFIG_KEY, {})
             except CheckpointError:
                 continue
-            yield from _listed(f"local-dir:{folder}", told.get(CLAIM) if isinstance(told, dict) else None)
+            yield from _listed(f"local-dir:{folder}", told.get(CLAIM))
 
 
 def _listed(place: str, told: object) -> Iterator[Listed]:

@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 import timm
 import torch
 import yaml
-from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 from timm.models import save_for_hf
 
 from robust_hub.cards import HUB_ID, read_notes, write_card
@@ -22,11 +21,16 @@ from robust_hub.facts import Facts
 from robust_hub.messages import CheckpointError, first_line
 from robust_hub.records import write_json
 from robust_hub.reports import EVIDENCE, FILE, Report
-from robust_hub.safety import CONFIG, read_config
+from robust_hub.safety import CONFIG, KEY, read_config
 from robust_hub.threats import parse_threat
 
+try:
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+except ImportError:  # the first clients of 1.x know no entries
+    EvalResultEntry = None
+
 CARD = "README.md"
-KEY, CLAIM = "robustness", "claim"
+CLAIM = "claim"
 ENTRIES = Path(".eval_results") / "robust_hub.yaml"
 # What an evaluation draws; a picture of the same name from training, which compares models, stays.
 PICTURES = {
@@ -89,7 +93,7 @@ def add_evaluation(folder: Path, report: Report, measured: Path) -> None:
         measured: where the evaluation wrote its evidence and its pictures.
 
     Raises:
-        CheckpointError: when the folder tells nothing of its robustness, or the evaluation is of other weights.
+        CheckpointError: when robust_hub did not write the folder.
     """
     facts = read_facts(folder)
     if facts is None:
@@ -111,8 +115,13 @@ def read_facts(folder: Path) -> Facts | None:
     Raises:
         CheckpointError: when what it tells can't be read.
     """
-    told = read_config(folder).get(KEY)
-    return None if told is None else Facts.of(told, str(folder / CONFIG))
+    config = read_config(folder)
+    if KEY not in config:
+        return None
+    facts = Facts.of(config[KEY], str(folder / CONFIG))
+    if facts.architecture != config["architecture"]:
+        raise CheckpointError(f"{folder / CONFIG} tells two architectures, {facts.architecture!r:.80} in {KEY}")
+    return facts
 
 
 def is_as_described(folder: Path, facts: Facts, report: Report) -> bool:
@@ -122,11 +131,11 @@ def is_as_described(folder: Path, facts: Facts, report: Report) -> bool:
         for name in (CARD, CONFIG):
             shutil.copy(folder / name, again)
         _describe(again, facts, report)
-        return all(
-            (folder / name).is_file() == (again / name).is_file()
-            and (not (again / name).is_file() or (folder / name).read_bytes() == (again / name).read_bytes())
-            for name in (CARD, CONFIG, FILE, ENTRIES)
-        )
+        return all(_content(folder / name) == _content(again / name) for name in (CARD, CONFIG, FILE, ENTRIES))
+
+
+def _content(file: Path) -> bytes | None:
+    return file.read_bytes() if file.is_file() else None
 
 
 def public(place: str) -> str:
@@ -138,7 +147,9 @@ def public(place: str) -> str:
 def _describe(folder: Path, facts: Facts, report: Report | None) -> None:
     card, config = folder / CARD, json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     if report is not None:
-        report = replace(report, model=facts.name, source=replace(report.source, data=public(report.source.data)))
+        data = report.source.data
+        known = Path(data).name if Path(data).expanduser().exists() else public(data)
+        report = replace(report, model=facts.name, source=replace(report.source, data=known))
     claim = None if report is None else Claim.of(facts, report).plain()
     write_json(folder / CONFIG, {**config, KEY: {**facts.plain(), CLAIM: claim}})
     try:
@@ -146,10 +157,9 @@ def _describe(folder: Path, facts: Facts, report: Report | None) -> None:
     except UnicodeDecodeError as error:
         raise CheckpointError(f"{card} is no text ({first_line(error)}); remove it, and it is written anew") from error
     card.write_text(write_card(facts, report, notes=notes), encoding="utf-8")
-    if report is None:
-        return
-    report.write(folder)
-    if HUB_ID.fullmatch(report.source.data) and not Path(report.source.data).exists():
+    if report is not None:
+        report.write(folder)
+    if report is not None and EvalResultEntry and HUB_ID.fullmatch(report.source.data):
         entry = EvalResultEntry(
             dataset_id=report.source.data,
             task_id="robust_accuracy",

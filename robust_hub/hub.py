@@ -17,10 +17,10 @@ from robust_hub.catalogue import list_models as list_models
 from robust_hub.claims import Claim
 from robust_hub.classifiers import PixelClassifier
 from robust_hub.facts import Facts, Lineage
-from robust_hub.folders import CLAIM, KEY, public, put_in_place
+from robust_hub.folders import CLAIM, public, put_in_place
 from robust_hub.folders import read_facts as read_folder_facts
 from robust_hub.messages import CheckpointError, close_names, first_line
-from robust_hub.safety import CONFIG, WEIGHTS, Bounded, check_weights, read_config
+from robust_hub.safety import CONFIG, KEY, WEIGHTS, Bounded, check_weights, read_config
 
 # Names of git's blobs and of large files.
 HEX = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
@@ -145,10 +145,11 @@ def download(name: str, to: Path) -> None:
     else:
         repository, _, revision = place.partition("@")
         names = [file for file in _names(repository, revision) if FILE_OF_OURS.fullmatch(file)]
-    folder = fetch(f"{source}:{place}", [CONFIG, WEIGHTS, *(file for file in names if file not in (CONFIG, WEIGHTS))])
+    files = sorted({CONFIG, WEIGHTS, *names})
+    folder = fetch(f"{source}:{place}", files)
     check_weights(folder, read_config(folder))
     with put_in_place(to) as beside:
-        for file in {CONFIG, WEIGHTS, *names}:
+        for file in files:
             shutil.copyfile(folder / file, beside / file)
 
 
@@ -207,17 +208,18 @@ def read_facts(name: str) -> Facts | None:
 def read_claim(name: str) -> Claim | None:
     """Reads what a checkpoint claims to withstand; None where it claims nothing."""
     folder = fetch(name, [CONFIG])
-    told = (read_config(folder).get(KEY) or {}).get(CLAIM)
+    told = read_config(folder).get(KEY, {}).get(CLAIM)
     return None if told is None else Claim.read(told, str(folder / CONFIG))
 
 
 def lineage(name: str) -> Lineage:
     """Collects what a student's card tells of the checkpoint that taught it."""
-    facts, claim, config = read_facts(name), read_claim(name), read_config(fetch(name, [CONFIG]))
+    facts, claim = read_facts(name), read_claim(name)
+    license = facts.license if facts else read_config(fetch(name, [CONFIG])).get("pretrained_cfg", {}).get("license")
     return Lineage(
         name=public(pin(name)),
         sha256=fingerprint(name),
-        license=(facts.license if facts else config.get("pretrained_cfg", {}).get("license")) or "",
+        license=license if isinstance(license, str) else "",
         protocol=f"{claim.protocol}, {claim.threat}" if claim else "",
         clean_accuracy=claim.clean_accuracy if claim else None,
         robust_accuracy=claim.robust_accuracy if claim else None,

@@ -16,6 +16,8 @@ from robust_hub.records import read_json
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+# Of config.json, where robust_hub tells its own; timm leaves it alone.
+KEY = "robustness"
 MOST_CLASSES = 2**20
 # Wider than any layer or image timm knows.
 MOST_OF_ANYTHING = 2**15
@@ -48,6 +50,8 @@ def read_config(folder: Path) -> dict:
         raise CheckpointError(f"{file}: timm knows no architecture '{architecture}'{near}; a newer timm may")
     if not isinstance(model_args, dict):
         raise CheckpointError(f"{file}: model_args must be an object, got {type(model_args).__name__}")
+    if not isinstance(config.get(KEY, {}), dict):
+        raise CheckpointError(f"{file}: {KEY} must be an object, got {type(config[KEY]).__name__}")
     for key, value in model_args.items():
         _check_argument(file, key, value)
     # Older folders of timm's have no level of their own for it.

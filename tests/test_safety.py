@@ -77,6 +77,7 @@ def load_and_read(name: str) -> None:
         (put("num_classes", "many"), "num_classes must be a number"),
         (put("label_names", ["a"]), "1 label_names do not fit 3 classes"),
         (put("robustness", {"name": 3}), "is none of ours"),
+        (put("robustness", "much"), "robustness must be an object, got str"),
     ],
 )
 def test_a_config_that_is_not_plain_is_refused(folder, change, message):
