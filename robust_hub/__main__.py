@@ -1,6 +1,8 @@
 """The command line `robust_hub`: finds, shows, downloads and verifies robust checkpoints."""
 
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import tyro
 from tabulate import tabulate
@@ -14,36 +16,9 @@ from robust_hub.safety import CONFIG, WEIGHTS
 from robust_hub.verification import verify
 
 
-def list_(
-    *,
-    data: str = "",
-    threat: str = "",
-    method: str = "",
-    architecture: str = "",
-    min_robust: float = 0.0,
-    max_parameters: int = 0,
-    folder: Path | None = None,
-) -> None:
-    """Lists robust models on the Hub, or of a folder.
-
-    Args:
-        data: the data set.
-        threat: linf, l2, or with a radius, as in linf:8/255.
-        method: as in igam.
-        architecture: timm's name, or a pattern such as 'resnet*'.
-        min_robust: least robust accuracy, a fraction.
-        max_parameters: most weights; 0 for any number.
-        folder: lists the model folders in it, and asks nobody.
-    """
-    found = list_models(
-        data=data,
-        threat=threat,
-        method=method,
-        architecture=architecture,
-        min_robust=min_robust,
-        max_parameters=max_parameters,
-        folder=folder,
-    )
+@wraps(list_models)
+def list_(**wanted: Any) -> None:  # noqa: D103
+    found = list_models(**wanted)
     headers = ("model", "parameters", "data", "threat", "clean %", "robust %", "protocol", "flagged", "loads with")
     tell(tabulate([_row(model) for model in found], headers, tablefmt="github", intfmt=","))
     tell(f"\n{len(found)} models; figures are their publishers': `robust_hub verify NAME` confirms them")

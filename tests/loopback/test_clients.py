@@ -19,17 +19,11 @@ from huggingface_hub.errors import (
 )
 
 from tests.hub_server import READ_TOKEN, STRANGER_TOKEN, WRITE_TOKEN, xet_store
+from tests.loopback.conftest import LARGE, NAME, SMALL, put
 
-NAME = "tiny-org/net"
-SMALL, LARGE = b'{"a": 1}', bytes(range(256)) * 100
 CARD = (
     b"---\nlibrary_name: timm\nlicense: mit\ndatasets: cifar10\nbase_model: [timm/net]\ntags: [robust]\n---\nA net.\n"
 )
-
-
-@pytest.fixture
-def writer(empty_hub):
-    return HfApi(endpoint=empty_hub.endpoint, token=WRITE_TOKEN)
 
 
 @pytest.fixture
@@ -45,29 +39,6 @@ def stranger(empty_hub):
 @pytest.fixture
 def anybody(empty_hub):
     return HfApi(endpoint=empty_hub.endpoint, token=False)
-
-
-@pytest.fixture
-def published(writer):
-    """The id of the commit that put a small and a large file into a new repository."""
-    writer.create_repo(NAME)
-    return put(writer, {"config.json": SMALL, "model.safetensors": LARGE}).oid
-
-
-@pytest.fixture
-def download(empty_hub, tmp_path):
-    """Downloads a file into a fresh cache and reads it."""
-
-    def read(name: str = "model.safetensors", **options) -> bytes:
-        with open(hf_hub_download(NAME, name, cache_dir=tmp_path / "cache", **options), "rb") as file:
-            return file.read()
-
-    return read
-
-
-def put(api: HfApi, files: dict[str, bytes], **options):
-    operations = [CommitOperationAdd(path, content) for path, content in files.items()]
-    return api.create_commit(NAME, operations, commit_message="put", **options)
 
 
 def test_whoami_tells_the_user_his_organizations_and_the_role_of_the_token(writer):
