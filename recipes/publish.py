@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tyro
 
-from robust_hub.catalogue import MODEL_CARDS
+from robust_hub.catalogue import MODEL_CARDS, ORGANISATION
 from robust_hub.command_line import command_line, tell
 from robust_hub.folders import describe, read_facts
 from robust_hub.publishing import Destination, check_folder, files_of, publish
@@ -44,6 +44,8 @@ def publish_folder(
         rewrite_card: writes the card anew before all else; its notes are kept.
         dry_run: checks everything, and neither writes nor sends anything.
     """
+    if rewrite_card and dry_run:
+        raise ValueError("--rewrite-card writes and --dry-run does not; give one of them")
     if rewrite_card:
         describe(folder, read_facts(folder), Report.read(folder))
     facts, report, verified = check_folder(folder, data=data, allow_flagged=allow_flagged)
@@ -75,7 +77,7 @@ def publish_all(*, all: bool, data: Path = Path(), private: bool = False, dry_ru
     """
     for folder in sorted(file.parent for file in MODEL_CARDS.glob(f"*/{CONFIG}")):
         name = Report.read(folder).source.data
-        destination = Destination(read_facts(folder).repository, private)
+        destination = Destination(read_facts(folder).repository or f"{ORGANISATION}/{folder.name}", private)
         tell(f"\n{folder.name}")
         publish_folder(folder, destination, data=str(data / name) if (data / name).is_dir() else "", dry_run=dry_run)
 

@@ -78,8 +78,19 @@ def save(
         _check_same_logits(beside, model, classifier.input_size)
 
 
-def describe(folder: Path, facts: Facts, report: Report | None) -> None:
-    """Writes card, config.json and evaluation.json of a folder anew; its notes, weights and all else are kept."""
+def describe(folder: Path, facts: Facts | None, report: Report | None) -> None:
+    """Writes card, config.json and evaluation.json of a folder anew; its notes, weights and all else are kept.
+
+    Args:
+        folder: of the model.
+        facts: what it is; None of a folder that robust_hub did not write.
+        report: of its evaluation; None where there was none.
+
+    Raises:
+        CheckpointError: when there are no facts.
+    """
+    if facts is None:
+        raise CheckpointError(f"{folder} was not written by robust_hub and has no card; see recipes/convert.py")
     with put_in_place(folder, begin_with=folder) as beside:
         _describe(beside, facts, report)
 
@@ -97,9 +108,7 @@ def add_evaluation(folder: Path, report: Report, measured: Path) -> None:
     """
     facts = read_facts(folder)
     if facts is None:
-        raise CheckpointError(
-            f"{folder} was not written by robust_hub and has no card to update; see recipes/convert.py"
-        )
+        raise CheckpointError(f"{folder} was not written by robust_hub and has no card; see recipes/convert.py")
     pictures = {name: text for name, text in PICTURES.items() if facts.pictures.get(name, text) == text}
     threat = parse_threat(report.threat)
     told = replace(facts, threat=str(threat), eps=threat.eps, pictures={**facts.pictures, **pictures})
