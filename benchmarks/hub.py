@@ -34,8 +34,9 @@ import timm  # noqa: E402
 from huggingface_hub import CommitOperationAdd, HfApi, constants  # noqa: E402
 
 import robust_hub  # noqa: E402, F401
+from robust_hub.folders import files_of  # noqa: E402
 from robust_hub.hub import load  # noqa: E402
-from robust_hub.publishing import Destination, check_folder, files_of, publish  # noqa: E402
+from robust_hub.publishing import Destination, check_folder, publish  # noqa: E402
 
 TURNS = 20
 FOLDER = ROOT / "model_cards" / "vit_tiny_patch16_224.igam_linf0.1_digits"

@@ -19,7 +19,8 @@ from robust_hub.attacks import NFGSM, PGD
 from robust_hub.classifiers import PixelClassifier
 from robust_hub.command_line import Json, command_line
 from robust_hub.data import Source, load_data
-from robust_hub.hub import open_student, starting_point
+from robust_hub.hub import is_checkpoint, open_student, pin
+from robust_hub.messages import public
 from robust_hub.methods import TRADES, AdversarialTraining, Objective
 from robust_hub.results import save_result, table, trained
 from robust_hub.runs import Run, check_folder, claim_folder, identity_of, make_accelerator
@@ -96,8 +97,9 @@ def train(config: Config, method: str, objective_for: Callable[[PixelClassifier,
     check_folder(config.run, identity)
     data = load_data(config.source)
     set_seed(config.training.seed)
+    start = pin(config.student) if is_checkpoint(config.student) else ""
     student = open_student(
-        config.student, config.student_args, num_classes=data.num_classes, image_shape=data.image_shape
+        start or config.student, config.student_args, num_classes=data.num_classes, image_shape=data.image_shape
     )
     task = open_task(accelerator, data, config.source, config.training, threat, student)
     objective = objective_for(student, threat)
@@ -114,7 +116,7 @@ def train(config: Config, method: str, objective_for: Callable[[PixelClassifier,
         task,
         method=method,
         seed=config.training.seed,
-        starts_from=starting_point(config.student),
+        starts_from=public(start),
     )
     accelerator.end_training()
 

@@ -36,8 +36,9 @@ from robust_hub.evaluation import (
     evaluate_in_stages,
     search_classifier,
 )
-from robust_hub.folders import add_evaluation, public
-from robust_hub.hub import check_label_names, fetch, load, read_facts
+from robust_hub.folders import add_evaluation
+from robust_hub.hub import check_label_names, fetch, load, pin, read_facts
+from robust_hub.messages import public
 from robust_hub.plots import plot_accuracy_curves, plot_classes, plot_survivors
 from robust_hub.reports import EVIDENCE, FILE, Report
 from robust_hub.results import CURVE_RADII, CURVE_STEPS, PACKAGES
@@ -89,7 +90,8 @@ def main(config: Config) -> None:
     threat = parse_threat(config.threat)
     attack = AutoAttack(threat, config.version)
     accelerator = make_accelerator(config.run)
-    classifier = load(config.model).to(accelerator.device).eval()
+    model = pin(config.model)
+    classifier = load(model).to(accelerator.device).eval()
     data = load_data(config.source)
     check_label_names(classifier, data.label_names)
     rows = subset(data.test, config.source.test_images)
@@ -143,7 +145,7 @@ def main(config: Config) -> None:
         radii,
     )
     report = Report(
-        model=config.model,
+        model=model,
         architecture=classifier.architecture,
         model_sha256=model_sha256,
         source=config.source,

@@ -54,7 +54,7 @@ class Config:
 def fine_tune(config: Config) -> Result:
     """Trains a head, and then all weights, of a robust classifier."""
     lesson = open_lesson(config, f"Lifelong(weight={config.weight}, distance='{config.distance}')")
-    student = load_with_new_head(config.teacher, lesson.data.num_classes)
+    student = load_with_new_head(lesson.checkpoint, lesson.data.num_classes)
     head = linear_head(student)
     objective = Lifelong(student, lesson.teacher, weight=config.weight, distance=DISTANCES[config.distance])
     task = lesson.open_task(student)

@@ -56,7 +56,7 @@ def make_student(config: Config, lesson: Lesson) -> tuple[PixelClassifier, nn.Mo
         # The body is the teacher's, and so are the passes through it.
         student.passes = lesson.teacher.passes
         return student, nn.Sequential(student.model.hidden, student.model.head)
-    student = load_with_new_head(config.teacher, lesson.data.num_classes)
+    student = load_with_new_head(lesson.checkpoint, lesson.data.num_classes)
     return student, linear_head(student)
 
 

@@ -17,8 +17,8 @@ import tyro
 
 from robust_hub.catalogue import MODEL_CARDS, ORGANISATION
 from robust_hub.command_line import command_line, tell
-from robust_hub.folders import describe, read_facts
-from robust_hub.publishing import Destination, check_folder, files_of, publish
+from robust_hub.folders import describe, files_of, read_facts
+from robust_hub.publishing import Destination, check_folder, publish
 from robust_hub.reports import Report
 from robust_hub.safety import CONFIG
 
@@ -38,7 +38,7 @@ def publish_folder(
     Args:
         folder: of the model.
         destination: where it goes.
-        license: an identifier that the Hub knows, such as mit; what the card says, which is the teacher's, where empty.
+        license: an identifier that the Hub knows, such as mit; what the card says, or else the teacher's, where empty.
         data: the data set, where the evaluation calls it by a name that is not known here.
         allow_flagged: publishes a model that an honesty check flags; its card says so first.
         rewrite_card: writes the card anew before all else; its notes are kept.
@@ -46,11 +46,14 @@ def publish_folder(
     """
     if rewrite_card and dry_run:
         raise ValueError("--rewrite-card writes and --dry-run does not; give one of them")
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder {folder}; give a model folder that a recipe wrote")
     if rewrite_card:
         describe(folder, read_facts(folder), Report.read(folder))
     facts, report, verified = check_folder(folder, data=data, allow_flagged=allow_flagged)
     tell(verified)
-    told = replace(facts, license=license or facts.license, repository=destination.repo_id)
+    inherited = facts.teacher.license if facts.teacher else ""
+    told = replace(facts, license=license or facts.license or inherited, repository=destination.repo_id)
     if not told.license:
         raise ValueError(f"{folder} states no licence; say which with --license, for example --license mit")
     if dry_run:
@@ -75,11 +78,19 @@ def publish_all(*, all: bool, data: Path = Path(), private: bool = False, dry_ru
         private: whether repositories that are made now can be seen by their organisation only.
         dry_run: checks everything, and neither writes nor sends anything.
     """
+    refused = []
     for folder in sorted(file.parent for file in MODEL_CARDS.glob(f"*/{CONFIG}")):
-        name = Report.read(folder).source.data
-        destination = Destination(read_facts(folder).repository or f"{ORGANISATION}/{folder.name}", private)
         tell(f"\n{folder.name}")
-        publish_folder(folder, destination, data=str(data / name) if (data / name).is_dir() else "", dry_run=dry_run)
+        try:
+            facts, name = read_facts(folder), Report.read(folder).source.data
+            destination = Destination((facts and facts.repository) or f"{ORGANISATION}/{folder.name}", private)
+            place = str(data / name) if (data / name).is_dir() else ""
+            publish_folder(folder, destination, data=place, dry_run=dry_run)
+        except ValueError as error:
+            tell(f"refused: {error}")
+            refused.append(folder.name)
+    if refused:
+        raise ValueError(f"{len(refused)} folders were refused, see above: {', '.join(refused)}")
 
 
 if __name__ == "__main__":

@@ -24,9 +24,10 @@ from robust_hub.catalogue import MODEL_CARDS
 from robust_hub.classifiers import PixelClassifier
 from robust_hub.command_line import Json, command_line
 from robust_hub.data import Source
-from robust_hub.hub import open_student, starting_point
+from robust_hub.hub import is_checkpoint, open_student, pin
 from robust_hub.lessons import Lesson, open_lesson
 from robust_hub.losses import cosine_distance, relative_distance
+from robust_hub.messages import public
 from robust_hub.methods import ARD, IGAM, KD, PAG, RRM, MixACM, Objective, Plain
 from robust_hub.methods.base import check_same_task
 from robust_hub.methods.igam import loss, probability, random_logits
@@ -254,21 +255,23 @@ class Learnt(NamedTuple):
     lesson: Lesson
     task: Task
     student: Result
+    starts_from: str
 
 
 def learn(config: Config, method: str, objective_for: ObjectiveFor, stored: Path | None = None) -> Learnt:
     """Trains a student and tests it."""
     lesson = open_lesson(config, method)
     data = lesson.data
+    start = pin(config.student) if is_checkpoint(config.student) else ""
     student = open_student(
-        config.student, config.student_args, num_classes=data.num_classes, image_shape=data.image_shape
+        start or config.student, config.student_args, num_classes=data.num_classes, image_shape=data.image_shape
     )
     check_same_task(student, lesson.teacher)
     objective = objective_for(student, lesson)
     task = lesson.open_task(student, stored)
     lesson.begin()
     lesson.teach_teacher()
-    return Learnt(lesson, task, lesson.fit(objective, task))
+    return Learnt(lesson, task, lesson.fit(objective, task), public(start))
 
 
 def transfer(
@@ -280,8 +283,8 @@ def transfer(
     compare_with: Sequence[Result] = (),
 ) -> Result:
     """Runs one method from the data to the student's folder, and prints the teacher, others, and the student."""
-    lesson, task, student = learn(config, method, objective_for, stored)
-    lesson.finish(student, task, compare_with, starts_from=starting_point(config.student))
+    lesson, task, student, starts_from = learn(config, method, objective_for, stored)
+    lesson.finish(student, task, compare_with, starts_from=starts_from)
     return student
 
 

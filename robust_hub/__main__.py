@@ -7,7 +7,7 @@ from typing import Any
 import tyro
 from tabulate import tabulate
 
-from robust_hub.catalogue import Listed, list_models
+from robust_hub.catalogue import Listed, list_models, resolve
 from robust_hub.command_line import command_line, tell
 from robust_hub.hub import download, fetch, read_claim, read_facts
 from robust_hub.messages import CheckpointError
@@ -35,7 +35,7 @@ def show(name: tyro.conf.Positional[str]) -> None:
         raise CheckpointError(f"{name} was not written by robust_hub, and tells nothing of its robustness")
     rows = {
         "model": facts.name,
-        "loads with": f"timm.create_model('{name}', pretrained=True)",
+        "loads with": f"timm.create_model('{resolve(name)}', pretrained=True)",
         "method": facts.method,
         "teacher": f"{facts.teacher.name}, {facts.teacher.license or 'no licence stated'}" if facts.teacher else "none",
         "starts from": facts.starts_from or "an untrained network",

@@ -13,10 +13,12 @@ from robust_hub.claims import Claim, is_stock
 from robust_hub.evaluation import Accuracy
 from robust_hub.facts import Facts
 from robust_hub.reports import AUTO_ATTACK, Report
+from robust_hub.threats import parse_threat
 
 NOTES_BEGIN = "<!-- notes: what stands between these two lines is yours, and is kept -->"
 NOTES_END = "<!-- end of notes -->"
 KEY = "robust_hub"
+PICTURE = re.compile(r"\w[\w.-]*\.png")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -65,6 +67,8 @@ def write_card(facts: Facts, report: Report | None, *, notes: str = "") -> str:
         facts=facts,
         report=report,
         stock=is_stock(facts.architecture),
+        threat=parse_threat(report.threat if report else facts.threat),
+        pictures={file: caption for file, caption in facts.pictures.items() if PICTURE.fullmatch(file)},
         protocol="" if report is None else report.protocol,
         is_auto_attack=report is not None and report.protocol == AUTO_ATTACK,
         after={} if report is None else {name: Accuracy.of(mask) for name, mask in report.evaluation.survivors.items()},
@@ -150,6 +154,9 @@ def _escaped(value: object) -> object:
     if isinstance(value, Markup | Accuracy):
         return value
     text = re.sub(r"([\\`*\[\]|$~])", r"\\\1", " ".join(str(value).split()))
+    # What begins a heading, a list or a rule at the beginning of a line.
+    text = re.sub(r"^(#{1,6}|[-+]|=+|-+)(?=\s|$)", r"\\\1", text)
+    text = re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", text)
     text = re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 

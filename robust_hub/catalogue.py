@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
 
 from robust_hub.cards import KEY, short_name
 from robust_hub.claims import Claim
-from robust_hub.folders import CLAIM
+from robust_hub.folders import CLAIM, REPLACED, UNFINISHED
 from robust_hub.messages import CheckpointError, first_line
 from robust_hub.safety import CONFIG, read_config
 from robust_hub.safety import KEY as CONFIG_KEY
@@ -69,6 +69,8 @@ def list_models(
         CheckpointError: when the Hub does not answer.
         ValueError: when the threat is none.
     """
+    if not 0 <= min_robust <= 1:
+        raise ValueError(f"the least robust accuracy is a fraction in [0, 1], got {min_robust}; 40 % is 0.4")
     if threat:
         parse_threat(threat if ":" in threat else f"{threat}:0.1")
     if folder is not None:
@@ -143,7 +145,7 @@ def _of_cache() -> Iterator[Listed]:
 
 def _of_folders(folders: Iterable[Path]) -> Iterator[Listed]:
     for folder in folders:
-        if (folder / CONFIG).is_file():
+        if (folder / CONFIG).is_file() and folder.suffix not in (UNFINISHED, REPLACED):
             try:
                 told = read_config(folder).get(CONFIG_KEY, {})
             except CheckpointError:

@@ -1,11 +1,13 @@
 """What a checkpoint claims, in a few plain values: what lists, filters and tables need, and the Hub keeps in a card."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import timm
 
 from robust_hub.evaluation import Accuracy
 from robust_hub.facts import Facts
+from robust_hub.messages import CheckpointError
 from robust_hub.records import as_record
 from robust_hub.reports import Report
 
@@ -20,7 +22,7 @@ class Claim:
         stock: whether timm alone knows the architecture (tier 1), or robust_hub has to be imported first (tier 2).
         parameters: number of weights.
         method: the training objective, as it prints itself.
-        data: the data set.
+        data: the data set it was tested on.
         threat: as `parse_threat` reads it.
         protocol: how robust accuracy was measured; AutoAttack only where it was that.
         clean_accuracy: on the test split.
@@ -59,7 +61,7 @@ class Claim:
             stock=is_stock(facts.architecture),
             parameters=facts.parameters,
             method=facts.method,
-            data=facts.data,
+            data=Path(report.source.data).name,
             threat=report.threat,
             protocol=report.protocol,
             clean_accuracy=report.evaluation.clean_accuracy,
@@ -79,7 +81,20 @@ class Claim:
         Raises:
             CheckpointError: when it is something else.
         """
-        return as_record(cls, told, where)
+        claim = as_record(cls, told, where)
+        accuracies = (claim.clean_accuracy, claim.robust_accuracy)
+        shares = [share for accuracy in accuracies for share in (accuracy.low, accuracy.value, accuracy.high)]
+        numbers = (claim.parameters, claim.checks - claim.flagged, claim.flagged, claim.robust_accuracy.n)
+        texts = [value for value in asdict(claim).values() if isinstance(value, str)]
+        if (
+            not all(0 <= share <= 1 for share in shares)
+            or min(numbers) < 0
+            or not all(text.isprintable() for text in texts)
+        ):
+            raise CheckpointError(
+                f"{where} claims what can't be: shares outside [0, 1], negative counts or odd characters"
+            )
+        return claim
 
     def plain(self) -> dict:
         """Gives all of it as plain values."""

@@ -56,5 +56,5 @@ def command_line(commands: dict[str, Callable], *, default: str = "") -> None:
 
 
 def tell(text: object) -> None:
-    """Prints, to be read by people."""
-    print(text)  # noqa: T201
+    """Prints, to be read by people: no character that steers a terminal, whoever wrote the text."""
+    print("".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in str(text)))  # noqa: T201

@@ -17,7 +17,7 @@ class Lineage:
         protocol: how its robustness was measured; empty where its card tells no measurement.
         clean_accuracy: as its card tells.
         robust_accuracy: as its card tells.
-        seconds: what training it took; None where that is not known.
+        seconds: what training it took, with its own teacher's; None where that is not known.
     """
 
     name: str
@@ -109,6 +109,8 @@ class Facts:
     def seconds_with_teacher(self) -> float | None:
         """Training time with what the teacher took; None where one of them is not known."""
         own = self.training.seconds if self.training else None
-        if self.teacher is None or own is None:
+        if own is None or (self.starts_from and not self.teacher):
+            return None
+        if self.teacher is None:
             return own
         return None if self.teacher.seconds is None else own + self.teacher.seconds

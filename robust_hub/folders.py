@@ -18,11 +18,10 @@ from robust_hub.cards import HUB_ID, read_notes, write_card
 from robust_hub.claims import Claim
 from robust_hub.classifiers import PixelClassifier
 from robust_hub.facts import Facts
-from robust_hub.messages import CheckpointError, first_line
+from robust_hub.messages import CheckpointError, first_line, public
 from robust_hub.records import write_json
 from robust_hub.reports import EVIDENCE, FILE, Report
 from robust_hub.safety import CONFIG, KEY, read_config
-from robust_hub.threats import parse_threat
 
 try:
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
@@ -30,6 +29,8 @@ except ImportError:  # the first clients of 1.x know no entries
     EvalResultEntry = None
 
 CARD = "README.md"
+# Ends of the names of folders that are not in place yet, or no more.
+UNFINISHED, REPLACED = ".unfinished", ".replaced"
 CLAIM = "claim"
 ENTRIES = Path(".eval_results") / "robust_hub.yaml"
 # What an evaluation draws; a picture of the same name from training, which compares models, stays.
@@ -110,12 +111,16 @@ def add_evaluation(folder: Path, report: Report, measured: Path) -> None:
     if facts is None:
         raise CheckpointError(f"{folder} was not written by robust_hub and has no card; see recipes/convert.py")
     pictures = {name: text for name, text in PICTURES.items() if facts.pictures.get(name, text) == text}
-    threat = parse_threat(report.threat)
-    told = replace(facts, threat=str(threat), eps=threat.eps, pictures={**facts.pictures, **pictures})
+    told = replace(facts, pictures={**facts.pictures, **pictures})
     with put_in_place(folder, begin_with=folder) as beside:
         for name in (EVIDENCE, *pictures):
             shutil.copy(measured / name, beside)
         _describe(beside, told, report)
+
+
+def files_of(folder: Path) -> list[str]:
+    """Lists the files of a model folder, as the Hub names them."""
+    return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if not file.is_dir())
 
 
 def read_facts(folder: Path) -> Facts | None:
@@ -147,12 +152,6 @@ def _content(file: Path) -> bytes | None:
     return file.read_bytes() if file.is_file() else None
 
 
-def public(place: str) -> str:
-    """Leaves the folders of this machine out of what a card tells: of a path that leads elsewhere, the last name."""
-    source, colon, path = place.rpartition(":")
-    return f"{source}{colon}{Path(path).name}" if path.startswith(("/", "~", "..")) else place
-
-
 def _describe(folder: Path, facts: Facts, report: Report | None) -> None:
     card, config = folder / CARD, json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     if report is not None:
@@ -166,6 +165,7 @@ def _describe(folder: Path, facts: Facts, report: Report | None) -> None:
     except UnicodeDecodeError as error:
         raise CheckpointError(f"{card} is no text ({first_line(error)}); remove it, and it is written anew") from error
     card.write_text(write_card(facts, report, notes=notes), encoding="utf-8")
+    (folder / ENTRIES).unlink(missing_ok=True)
     if report is not None:
         report.write(folder)
     if report is not None and EvalResultEntry and HUB_ID.fullmatch(report.source.data):
@@ -190,13 +190,21 @@ def _check_same_logits(folder: Path, model: torch.nn.Module, input_size: tuple[i
 @contextmanager
 def put_in_place(folder: Path, begin_with: Path | None = None) -> Iterator[Path]:
     """Gives a folder beside, empty or a copy; once all has gone well in it, it takes the folder's place."""
-    beside, replaced = folder.with_name(folder.name + ".unfinished"), folder.with_name(folder.name + ".replaced")
+    folder = folder.resolve()
+    beside, replaced = folder.with_name(folder.name + UNFINISHED), folder.with_name(folder.name + REPLACED)
     shutil.rmtree(beside, ignore_errors=True)
+    if replaced.is_dir() and not folder.exists():
+        # A run was killed between the two renames below.
+        replaced.rename(folder)
     if begin_with:
-        shutil.copytree(begin_with, beside)
+        shutil.copytree(begin_with.resolve(), beside, symlinks=True)
     else:
         beside.mkdir(parents=True)
-    yield beside
+    try:
+        yield beside
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
     if folder.exists():
         shutil.rmtree(replaced, ignore_errors=True)
         folder.rename(replaced)

@@ -12,28 +12,28 @@ from huggingface_hub import HfApi, constants, hf_hub_download
 from timm.models import is_model_pretrained
 
 from robust_hub.architectures import create_classifier
-from robust_hub.catalogue import SOURCES, resolve, why
+from robust_hub.catalogue import MODEL_CARDS, SOURCES, resolve, why
 from robust_hub.catalogue import list_models as list_models
 from robust_hub.claims import Claim
 from robust_hub.classifiers import PixelClassifier
 from robust_hub.facts import Facts, Lineage
-from robust_hub.folders import CLAIM, public, put_in_place
+from robust_hub.folders import CLAIM, ENTRIES, files_of, put_in_place
 from robust_hub.folders import read_facts as read_folder_facts
-from robust_hub.messages import CheckpointError, close_names, first_line
+from robust_hub.messages import CheckpointError, close_names, first_line, public
 from robust_hub.safety import CONFIG, KEY, WEIGHTS, Bounded, check_weights, read_config
 
 # Names of git's blobs and of large files.
 HEX = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 # Nothing else is copied from a repository: no other kind of file, and no name that leads out of the folder.
-FILE_OF_OURS = re.compile(r"\w[\w-]*\.(json|md|png|safetensors)")
+FILE_OF_OURS = re.compile(rf"\w[\w-]*\.(json|md|png|safetensors)|LICENSE|{re.escape(ENTRIES.as_posix())}")
 
 
 def load(name: str, *, num_classes: int | None = None) -> PixelClassifier:
     """Loads a checkpoint; nothing in it is executed or unpickled, and it comes from the cache where it can.
 
     Args:
-        name: hf-hub:ORG/NAME, with @REVISION if wanted, local-dir:FOLDER, the name of weights that timm knows, or of
-            a model of the catalogue, architecture.method_threat_data.
+        name: hf-hub:ORG/NAME, with @REVISION if wanted, local-dir:FOLDER, a name of the catalogue
+            (architecture.method_threat_data), or of weights that timm knows, which timm itself fetches and reads.
         num_classes: gives it a fresh classifier layer of that width where its own differs.
 
     Raises:
@@ -94,16 +94,16 @@ def open_student(
     name: str, model_args: dict, *, num_classes: int, image_shape: tuple[int, int, int]
 ) -> PixelClassifier:
     """Loads a checkpoint to train on, or creates an untrained architecture; see `load` and `create_classifier`."""
-    if name.startswith(SOURCES):
+    if is_checkpoint(name):
         if model_args:
             raise ValueError(f"{name} is a checkpoint and brings its own arguments; leave --student-args away")
         return load(name, num_classes=num_classes)
     return create_classifier(name, model_args, num_classes=num_classes, image_shape=image_shape)
 
 
-def starting_point(name: str) -> str:
-    """Writes the checkpoint that `open_student` starts from, as a card tells it; empty for an architecture."""
-    return public(pin(name)) if name.startswith(SOURCES) else ""
+def is_checkpoint(name: str) -> bool:
+    """Tells whether a student is named by a checkpoint to start from, and not by an architecture."""
+    return name.startswith(SOURCES) or (MODEL_CARDS / name / CONFIG).is_file()
 
 
 def fetch(name: str, files: Sequence[str] = (CONFIG, WEIGHTS)) -> Path:
@@ -139,9 +139,9 @@ def download(name: str, to: Path) -> None:
     """
     if to.exists():
         raise CheckpointError(f"{to} is there already; choose another folder")
-    source, _, place = pin(name).partition(":")
+    source, _, place = resolve(pin(name)).partition(":")
     if source == "local-dir":
-        names = [file.name for file in fetch(name).iterdir() if FILE_OF_OURS.fullmatch(file.name)]
+        names = [file for file in files_of(fetch(name)) if FILE_OF_OURS.fullmatch(file)]
     else:
         repository, _, revision = place.partition("@")
         names = [file for file in _names(repository, revision) if FILE_OF_OURS.fullmatch(file)]
@@ -150,13 +150,14 @@ def download(name: str, to: Path) -> None:
     check_weights(folder, read_config(folder))
     with put_in_place(to) as beside:
         for file in files:
+            (beside / file).parent.mkdir(exist_ok=True)
             shutil.copyfile(folder / file, beside / file)
 
 
 def _names(repository: str, revision: str) -> list[str]:
     """Lists a repository's files; those of the cache where the Hub can't be asked."""
     if constants.is_offline_mode():
-        return [file.name for file in fetch_file(repository, CONFIG, revision).parent.iterdir()]
+        return files_of(fetch_file(repository, CONFIG, revision).parent)
     with _told_by_the_hub(f"the files of {repository}"):
         return HfApi().list_repo_files(repository, revision=revision)
 
@@ -184,20 +185,23 @@ def _told_by_the_hub(wanted: str) -> Iterator[None]:
 def _check_blob(file: Path) -> None:
     """Compares a file of the cache with the checksum it is named by there; the client compares sizes only."""
     blob = file.resolve()
-    content = blob.read_bytes()
-    checksums = {
-        40: lambda: hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest(),
-        64: lambda: hashlib.sha256(content).hexdigest(),
-    }
-    if HEX.fullmatch(blob.name) and checksums[len(blob.name)]() != blob.name:
+    if not HEX.fullmatch(blob.name):
+        return
+    checksum = hashlib.sha256()
+    if len(blob.name) == 40:
+        checksum = hashlib.sha1(b"blob %d\0" % blob.stat().st_size, usedforsecurity=False)
+    with blob.open("rb") as content:
+        while part := content.read(2**20):
+            checksum.update(part)
+    if checksum.hexdigest() != blob.name:
         blob.unlink()
         raise CheckpointError(f"{file.name} was damaged on its way from the Hub; what came is deleted, so try again")
 
 
 def pin(name: str) -> str:
     """Writes a checkpoint's name with the commit that is at hand, so that it names these very weights for ever."""
-    name = resolve(name)
-    return f"{name.partition('@')[0]}@{fetch(name, [CONFIG]).name}" if name.startswith("hf-hub:") else name
+    place = resolve(name)
+    return f"{place.partition('@')[0]}@{fetch(place, [CONFIG]).name}" if place.startswith("hf-hub:") else name
 
 
 def read_facts(name: str) -> Facts | None:
@@ -214,16 +218,17 @@ def read_claim(name: str) -> Claim | None:
 
 def lineage(name: str) -> Lineage:
     """Collects what a student's card tells of the checkpoint that taught it."""
+    name = pin(name)
     facts, claim = read_facts(name), read_claim(name)
     license = facts.license if facts else read_config(fetch(name, [CONFIG])).get("pretrained_cfg", {}).get("license")
     return Lineage(
-        name=public(pin(name)),
+        name=public(name),
         sha256=fingerprint(name),
         license=license if isinstance(license, str) else "",
         protocol=f"{claim.protocol}, {claim.threat}" if claim else "",
         clean_accuracy=claim.clean_accuracy if claim else None,
         robust_accuracy=claim.robust_accuracy if claim else None,
-        seconds=facts.training.seconds if facts and facts.training else None,
+        seconds=facts.seconds_with_teacher if facts else None,
     )
 
 

@@ -15,7 +15,7 @@ from robust_hub.classifiers import PixelClassifier, Teacher
 from robust_hub.data import Data, Loader, Shard, Source, evaluation_loader, load_data, subset
 from robust_hub.evaluation import evaluate
 from robust_hub.facts import Lineage, TrainingRun
-from robust_hub.hub import knows_label_names, lineage, load, load_with_new_head, read_facts
+from robust_hub.hub import knows_label_names, lineage, load, load_with_new_head, pin, read_facts
 from robust_hub.methods import Objective
 from robust_hub.probes import HEAD_TRAINING, fit_head, linear_head
 from robust_hub.results import Result, draw_pictures, published, save_result, table, trained
@@ -60,6 +60,7 @@ class Lesson:
         data: the images.
         teacher: the robust classifier; with an untrained head for the data's classes where it knows others.
         teacher_knows: whether the teacher's head is for the data's classes.
+        checkpoint: the teacher's name with its commit, so that it is the same all along.
         lineage: what the student's card tells of the teacher.
         teacher_run: what training the teacher took; None where that is not known.
         head_seconds: what training heads has taken so far.
@@ -73,6 +74,7 @@ class Lesson:
     data: Data
     teacher: Teacher
     teacher_knows: bool
+    checkpoint: str
     lineage: Lineage
     teacher_run: TrainingRun | None
     head_seconds: float = 0.0
@@ -173,16 +175,18 @@ def open_lesson(config: Config, method: str) -> Lesson:
     """
     threat = parse_threat(config.threat)
     accelerator = make_accelerator(config.run)
-    taught_by, facts = lineage(config.teacher), read_facts(config.teacher)
+    checkpoint = pin(config.teacher)
+    taught_by, facts = lineage(checkpoint), read_facts(checkpoint)
     identity = identity_of(accelerator, method, config, sha256={"teacher": taught_by.sha256})
     check_folder(config.run, identity)
     data = load_data(config.source)
     set_seed(config.training.seed)
-    classifier = load(config.teacher)
+    classifier = load(checkpoint)
     knows = knows_label_names(classifier, data.label_names)
     if not knows:
-        classifier = load_with_new_head(config.teacher, data.num_classes)
+        classifier = load_with_new_head(checkpoint, data.num_classes)
     # Again, so that the student's first weights do not depend on what was drawn for the teacher.
     set_seed(config.training.seed)
     run = facts.training if facts else None
-    return Lesson(config, method, accelerator, identity, threat, data, Teacher(classifier), knows, taught_by, run)
+    teacher = Teacher(classifier)
+    return Lesson(config, method, accelerator, identity, threat, data, teacher, knows, checkpoint, taught_by, run)

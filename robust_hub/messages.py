@@ -1,7 +1,8 @@
-"""What errors share: two turns of phrase, and the type of those about somebody else's files."""
+"""What errors and cards share: turns of phrase, and the type of errors about somebody else's files."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class CheckpointError(ValueError):
@@ -17,3 +18,11 @@ def close_names(name: str, known: Iterable[str]) -> str:
 def first_line(error: Exception) -> str:
     """Gives the first line of what an error says, or its type where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def public(place: str) -> str:
+    """Leaves the folders of this machine out of what a card tells: of a path that leads elsewhere, the last name."""
+    source = "local-dir:" if place.startswith("local-dir:") else ""
+    path = Path(place.removeprefix(source))
+    leads_elsewhere = path.is_absolute() or ".." in path.parts or place.removeprefix(source).startswith("~")
+    return f"{source}{path.name}" if leads_elsewhere else place

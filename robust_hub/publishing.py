@@ -1,6 +1,6 @@
 """Brings a model folder to the Hub: checked first, then in one commit, so that a repository is never half of it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from robust_hub.catalogue import why
 from robust_hub.facts import Facts
-from robust_hub.folders import CARD, is_as_described, read_facts
+from robust_hub.folders import CARD, files_of, is_as_described, read_facts
 from robust_hub.hub import load
 from robust_hub.messages import CheckpointError
 from robust_hub.reports import EVIDENCE, FILE, Report
@@ -95,7 +95,7 @@ def check_folder(folder: Path, *, data: str = "", allow_flagged: bool = False) -
             f"{CARD} or {CONFIG} of {folder} tells something else than {FILE}; --rewrite-card writes both anew, "
             "and keeps what stands between the two comments for notes at the end of the card"
         )
-    _check_logits(folder)
+    _check_model(folder, facts, report)
     verified = verify(folder, data=data)
     if report.flagged and not allow_flagged:
         raise CheckpointError(
@@ -123,22 +123,21 @@ def publish(folder: Path, destination: Destination) -> Published:
         if branch != "main":
             api.create_branch(repo_id, branch=branch, exist_ok=True)
         before = api.repo_info(repo_id, revision=branch)
+        if destination.private and not before.private:
+            raise CheckpointError(f"{repo_id} is there already and public; make it private in its settings first")
+        _check_tag(api, destination.tag, repo_id, lambda commit: commit == before.sha)
         done = api.create_commit(
             repo_id,
             [CommitOperationAdd(name, folder / name) for name in files],
             commit_message=f"Publish {folder.resolve().name}",
             revision=branch,
             create_pr=destination.create_pr,
+            parent_commit=before.sha,
         )
-        if destination.tag:
-            _tag(api, repo_id, destination.tag, done.oid)
+        if destination.tag and not _check_tag(api, destination.tag, repo_id, lambda commit: commit == done.oid):
+            api.create_tag(repo_id, tag=destination.tag, revision=done.oid)
     others = {file.rfilename for file in before.siblings or []} - {*files, *NAMELESS}
     return Published(done.pr_url or done.commit_url, done.oid, done.oid != before.sha, sorted(others))
-
-
-def files_of(folder: Path) -> list[str]:
-    """Lists the files of a model folder, as the Hub names them."""
-    return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if not file.is_dir())
 
 
 def _check_file(file: Path) -> None:
@@ -173,9 +172,17 @@ def _is_text(file: Path) -> bool:
         return False
 
 
-def _check_logits(folder: Path) -> None:
-    """Compares plain timm with our own loader, bit for bit."""
+def _check_model(folder: Path, facts: Facts, report: Report) -> None:
+    """Compares the model with what is told of it, and plain timm with our own loader, bit for bit."""
     ours = load(f"local-dir:{folder}").eval()
+    parameters = sum(parameter.numel() for parameter in ours.parameters())
+    told = (facts.parameters, report.architecture, report.label_names)
+    if told != (parameters, ours.architecture, ours.label_names or report.label_names):
+        raise CheckpointError(
+            f"{CONFIG} or {FILE} of {folder} tells other parameters, architecture or classes than it has"
+        )
+    if missing := [name for name in facts.pictures if not (folder / name).is_file()]:
+        raise CheckpointError(f"{folder} lacks {missing[0]}, which its card shows; put it back")
     images = torch.rand(2, *ours.input_size)
     with torch.no_grad():
         theirs = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()((images - ours.mean) / ours.std)
@@ -183,12 +190,12 @@ def _check_logits(folder: Path) -> None:
             raise CheckpointError(f"timm does not load {folder} to the same logits twice; is its network random?")
 
 
-def _tag(api: HfApi, repo_id: str, tag: str, commit: str) -> None:
-    tags = {known.name: known.target_commit for known in api.list_repo_refs(repo_id).tags}
-    if tags.get(tag, commit) != commit:
+def _check_tag(api: HfApi, tag: str, repo_id: str, is_right: Callable[[str], bool]) -> bool:
+    """Tells whether there is such a tag; refuses one that names another commit, which is never moved."""
+    known = {ref.name: ref.target_commit for ref in api.list_repo_refs(repo_id).tags} if tag else {}
+    if tag in known and not is_right(known[tag]):
         raise CheckpointError(f"{repo_id} has a tag '{tag}' for another commit; choose another --tag")
-    if tag not in tags:
-        api.create_tag(repo_id, tag=tag, revision=commit)
+    return tag in known
 
 
 @contextmanager

@@ -113,6 +113,8 @@ class Report:
                 values["attacks"]
             ):
                 raise ValueError("its labels and attacks must be those of its masks")
+            if any(check.flagged != check.is_beyond for check in values["checks"]):
+                raise ValueError("its flags are not those of what its checks measured")
         except ValueError as error:
             raise CheckpointError(f"{file} contradicts itself ({error}); evaluate again") from error
         return cls(**values, evaluation=evaluation)

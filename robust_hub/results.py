@@ -191,7 +191,6 @@ def save_result(
             hardware=machine,
             versions=versions,
         ),
-        license=teacher.license if teacher else "",
         pictures={picture.name: caption for picture, caption in pictures.items()},
     )
     report = Report(

@@ -17,6 +17,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, is_tensorboard_available, is_trackio_available
 
+from robust_hub.messages import public
+
 IDENTITY = "run.json"
 UNFINISHED = "run.json.unfinished"
 
@@ -98,8 +100,9 @@ def claim_folder(accelerator: Accelerator, run: Run, identity: dict) -> None:
 
 
 def told_command() -> str:
-    """Writes the command that runs, as a card tells it: of paths that begin at the root, only the last name."""
-    words = [Path(word).name if word.startswith(("/", "~")) else word for word in sys.argv[1:]]
+    """Writes the command that runs, as a card tells it: of paths that lead elsewhere, only the last name."""
+    options = [re.fullmatch(r"(--[\w-]+=)?(.*)", word, re.DOTALL) for word in sys.argv[1:]]
+    words = [(option[1] or "") + public(option[2]) for option in options]
     return shlex.join(["accelerate", "launch", os.path.relpath(sys.argv[0]), *words])
 
 

@@ -22,11 +22,13 @@ MOST_CLASSES = 2**20
 # Wider than any layer or image timm knows.
 MOST_OF_ANYTHING = 2**15
 MOST_CHANNELS = 64
+# Of one image; one of 3 channels may be 1182 px wide and high.
+MOST_VALUES = 2**22
 NAME = re.compile(r"[A-Za-z][\w]*")
 # No separator of paths, sources or addresses.
 PLAIN_TEXT = re.compile(r"[\w .,+-]*")
 # Arguments by which timm reads files or fetches weights.
-READING = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "features_only"}
+READING = re.compile("pretrained.*|feature_cfg|features_only|kwargs_filter|checkpoint_path|cache_dir|scriptable")
 # Weights may be halves, and a file may lack what timm makes anew; a network of many times its file is no checkpoint.
 MOST_BYTES_A_BYTE = 4
 SPARE_BYTES = 64 * 2**20
@@ -105,7 +107,7 @@ class Bounded(TorchFunctionMode):
 
 
 def _check_argument(file: Path, key: str, value: Any) -> None:
-    if not NAME.fullmatch(key) or key in READING:
+    if not NAME.fullmatch(key) or READING.fullmatch(key):
         raise CheckpointError(
             f"{file}: model_args may not have {key!r:.80}; it must describe a network and nothing else"
         )
@@ -137,7 +139,7 @@ def _check_images(file: Path, told: Any) -> None:
         raise CheckpointError(f"{file}: pretrained_cfg must be an object, got {type(told).__name__}")
     size, mean, std = (told.get(key) for key in ("input_size", "mean", "std"))
     fits = isinstance(size, list) and len(size) == 3 and all(type(n) is int and 0 < n <= MOST_OF_ANYTHING for n in size)
-    if not fits or size[0] > MOST_CHANNELS:
+    if not fits or size[0] > MOST_CHANNELS or math.prod(size) > MOST_VALUES:
         raise CheckpointError(f"{file}: input_size must be channels, height and width, got {size!r:.80}")
     for name, values in (("mean", mean), ("std", std)):
         numbers = isinstance(values, list) and all(type(n) in (int, float) and math.isfinite(n) for n in values)

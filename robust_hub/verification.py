@@ -1,12 +1,14 @@
 """Whether an evaluation says the truth: its images are classified once more, and those that its evidence perturbs."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from robust_hub.data import evaluation_loader, load_data, split_sha256, subset
+from robust_hub.cards import HUB_ID
+from robust_hub.data import BUILTIN, evaluation_loader, load_data, split_sha256, subset
 from robust_hub.evaluation import Accuracy, Evidence, confirm
 from robust_hub.hub import load
 from robust_hub.messages import CheckpointError
@@ -15,6 +17,8 @@ from robust_hub.safety import WEIGHTS
 from robust_hub.threats import parse_threat
 
 BATCH = 256
+# Of all the images of a batch; those of 224 px are 111.
+BATCH_VALUES = 2**24
 # What another machine's rounding may change, as a share.
 TOLERANCE = 0.01
 
@@ -70,6 +74,8 @@ def verify(folder: Path, *, data: str = "", device: torch.device = torch.device(
     classifier = load(model).to(device).eval()
     if classifier.fingerprint() != report.model_sha256:
         raise CheckpointError(f"the weights of {model} are not those that {folder} is about; evaluate them again")
+    if (folder / WEIGHTS).is_file() and not data and report.source.data not in BUILTIN and not _is_of_the_hub(report):
+        raise CheckpointError(f"{folder} calls its data set '{report.source.data}'; say where that is with --data")
     source = replace(report.source, data=data) if data else report.source
     try:
         rows = subset(load_data(source).test, source.test_images)
@@ -81,7 +87,8 @@ def verify(folder: Path, *, data: str = "", device: torch.device = torch.device(
     fallen = np.flatnonzero(evaluation.clean & ~evaluation.robust)
     if not np.array_equal(evidence.indices.numpy(), fallen) or evidence.perturbation.shape[1:] != classifier.input_size:
         raise CheckpointError(f"{folder / EVIDENCE} must perturb each image that fell, and no other; evaluate again")
-    loader = evaluation_loader(rows, classifier.input_size, batch_size=BATCH, device=device)
+    batch_size = max(1, min(BATCH, BATCH_VALUES // math.prod(classifier.input_size)))
+    loader = evaluation_loader(rows, classifier.input_size, batch_size=batch_size, device=device)
     clean, confirmed = confirm(classifier, evidence.to(device), loader, parse_threat(report.threat))
     robust = clean.copy()
     robust[fallen[confirmed]] = False
@@ -90,3 +97,8 @@ def verify(folder: Path, *, data: str = "", device: torch.device = torch.device(
     if (~confirmed).sum() > TOLERANCE * len(confirmed):
         raise CheckpointError(f"{(~confirmed).sum()} perturbations do not do what {folder} says")
     return Verified(report, Accuracy.of(clean), Accuracy.of(robust), int(confirmed.sum()), len(confirmed))
+
+
+def _is_of_the_hub(report: Report) -> bool:
+    """Tells whether a data set can only be one on the Hub: no stranger's evaluation names a folder of this machine."""
+    return bool(HUB_ID.fullmatch(report.source.data)) and not Path(report.source.data).exists()

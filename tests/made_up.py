@@ -93,7 +93,9 @@ def trained(place: Path, architecture: str, model_args: dict) -> Path:
             optimizer.zero_grad()
             cross_entropy(classifier(images), labels).mean().backward()
             optimizer.step()
-    save(place, classifier.eval(), facts(architecture), label_names=data.label_names)
+    parameters = sum(parameter.numel() for parameter in classifier.parameters())
+    known = replace(facts(architecture), parameters=parameters)
+    save(place, classifier.eval(), known, label_names=data.label_names)
     return place
 
 

@@ -25,6 +25,10 @@ HOSTILE = [
     "key: [value, 'quote\"",
     "\u202eright to left",
     "<!-- end of notes -->",
+    "# AutoAttack: 99 %",
+    "1. item",
+    "- item",
+    "===",
 ]
 
 

@@ -9,20 +9,20 @@ from huggingface_hub import constants
 from robust_hub.__main__ import main
 from robust_hub.architectures import create_classifier
 from robust_hub.catalogue import list_models
-from robust_hub.folders import save
+from robust_hub.data import Source
+from robust_hub.folders import files_of, save
 from robust_hub.messages import CheckpointError
-from robust_hub.publishing import files_of
 from tests.hub_server import File, Repository
 from tests.made_up import CNN, NAMES, facts, report
 
-DIGITS = {"data": "digits", "threat": "l2:0.5", "eps": 0.5, "method": "RRM(projection=False)", "parameters": 20}
+DIGITS = {"threat": "l2:0.5", "eps": 0.5, "method": "RRM(projection=False)", "parameters": 20}
 
 
 @pytest.fixture
 def models(tmp_path, student):
     """A folder with three models: two of synthetic data, one of them flagged, and one of digits."""
     resnet = create_classifier("resnet18_cifar", CNN, num_classes=3, image_shape=(3, 16, 16))
-    digits = replace(report(student, NAMES), threat="l2:0.5", evaluation=replace(report(student, NAMES).evaluation))
+    digits = replace(report(student, NAMES), threat="l2:0.5", source=Source("digits"))
     told = {
         "vit": (student, facts("vit_tiny_patch16_224"), report(student, NAMES)),
         "resnet": (resnet, facts("resnet18_cifar"), report(resnet, NAMES, flagged=True)),

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from robust_hub import folders, hub
 from robust_hub.data import Source
+from robust_hub.messages import public
 from robust_hub.reports import Report
 from tests.made_up import NAMES, VIT, facts, report, saved
 
@@ -152,7 +153,9 @@ def test_no_folder_of_this_machine_is_told(tmp_path, student):
         ("local-dir:model_cards/teacher", "local-dir:model_cards/teacher"),
         ("hf-hub:org/name@main", "hf-hub:org/name@main"),
         ("uoft-cs/cifar10", "uoft-cs/cifar10"),
+        ("/data/a:b/c", "c"),
+        ("local-dir:runs/../../../home/me/teacher", "local-dir:teacher"),
     ],
 )
 def test_only_the_last_name_of_a_path_elsewhere_is_public(place, told):
-    assert folders.public(place) == told
+    assert public(place) == told

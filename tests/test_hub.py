@@ -8,8 +8,8 @@ from huggingface_hub import constants
 
 from robust_hub import hub
 from robust_hub.architectures import create_classifier
+from robust_hub.folders import files_of
 from robust_hub.messages import CheckpointError
-from robust_hub.publishing import files_of
 from tests.hub_server import READ_TOKEN, File, Repository
 from tests.made_up import VIT, saved
 
@@ -112,7 +112,7 @@ def test_what_is_trained_from_a_model_names_its_commit_and_keeps_these_weights(o
     repository = on_the_hub.repository(REPO)
     first = repository.refs["refs/heads/main"]
     wanted = hub.lineage(f"hf-hub:{REPO}")
-    assert wanted.name == hub.starting_point(f"hf-hub:{REPO}") == f"hf-hub:{REPO}@{first}"
+    assert wanted.name == hub.pin(f"hf-hub:{REPO}") == f"hf-hub:{REPO}@{first}"
     assert wanted.robust_accuracy.value == 0.25
     second = create_classifier("vit_tiny_patch16_224", VIT, num_classes=3, image_shape=(1, 16, 16))
     upload(repository, saved(folder.with_name("second"), second))

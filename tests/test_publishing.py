@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 from recipes.publish import publish_all, publish_folder
 from robust_hub.__main__ import verify_
 from robust_hub.architectures import create_classifier
-from robust_hub.folders import describe, read_facts, save
+from robust_hub.folders import describe, files_of, read_facts, save
 from robust_hub.messages import CheckpointError
-from robust_hub.publishing import Destination, check_folder, files_of, publish
+from robust_hub.publishing import Destination, check_folder, publish
 from robust_hub.reports import Report
 from tests.hub_server import READ_TOKEN, STRANGER_TOKEN, WRITE_TOKEN
 from tests.made_up import CNN, evaluated, facts, saved

@@ -81,6 +81,11 @@ class Check:
     flagged: bool
     meaning: str
 
+    @property
+    def is_beyond(self) -> bool:
+        """Whether the value is beyond the threshold; nan is no reason to believe anything."""
+        return self.value < self.threshold if self.name == "precision" else not self.value <= self.threshold
+
 
 def check_honesty(
     accelerator: Accelerator,

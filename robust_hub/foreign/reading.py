@@ -15,6 +15,8 @@ from robust_hub.messages import CheckpointError, close_names, first_line
 
 # What this field calls the weights, the usual names first, then the file itself; an average only where it is alone.
 PREFERRED = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "")
+# Of dictionaries in dictionaries; one may hold itself.
+DEEPEST = 6
 NO_WEIGHTS = ("optim", "sched", "scaler")
 # DataParallel, torch.compile, and the classes of MadryLab's robustness put these in front of every name.
 WRAPPERS = ("module", "model", "attacker", "_orig_mod")
@@ -166,7 +168,7 @@ def _load(file: Path) -> object:
 
 def _state_dicts(content: object, path: tuple[str, ...] = ()) -> dict[str, Mapping]:
     """Finds dictionaries that hold a matrix or a kernel: those of a network, not an optimizer's or the file's own."""
-    if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
+    if len(path) > DEEPEST or not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
         return {}
     found = {}
     if any(isinstance(value, Tensor) and value.ndim > 1 for value in content.values()):
@@ -206,10 +208,20 @@ def _only_tensors(found: Mapping, without: Sequence[str], file: Path) -> dict[st
     strange = [name for name, value in kept.items() if not isinstance(value, Tensor)]
     if strange:
         raise CheckpointError(f"{_some(strange)} in {file} is no tensor; leave out with --without what is idle")
+    odd = [name for name, value in kept.items() if not _is_plain(value)]
+    if odd:
+        raise CheckpointError(f"{_some(odd)} in {file} is not stored as plain numbers; save a plain state_dict")
     broken = [name for name, value in kept.items() if not value.isfinite().all()]
     if broken:
         raise CheckpointError(f"{_some(broken)} in {file} holds values that are not finite; fetch the file again")
     return {name: value.detach() for name, value in kept.items()}
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Tells whether a tensor is dense, on this machine, and no larger than what is stored of it."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _begins(name: str, part: str) -> bool:
