@@ -1,6 +1,6 @@
 """Brings a model folder to the Hub: checked first, then in one commit, so that a repository is never half of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +114,8 @@ def publish(folder: Path, destination: Destination) -> Published:
         destination: where to.
 
     Raises:
-        CheckpointError: when the Hub refuses, or can't be reached; the repository is then as it was.
+        CheckpointError: when the Hub refuses, or can't be reached, and the repository is as it was; or when there is a
+            new commit, and the tag names the one before.
     """
     repo_id, branch, files = destination.repo_id, destination.revision, files_of(folder)
     with _told_without_token(repo_id):
@@ -125,7 +126,9 @@ def publish(folder: Path, destination: Destination) -> Published:
         before = api.repo_info(repo_id, revision=branch)
         if destination.private and not before.private:
             raise CheckpointError(f"{repo_id} is there already and public; make it private in its settings first")
-        _check_tag(api, destination.tag, repo_id, lambda commit: commit == before.sha)
+        tagged = _commit_of(api, repo_id, destination.tag)
+        if tagged not in ("", before.sha):
+            raise CheckpointError(f"{repo_id} has a tag '{destination.tag}' for another commit; choose another --tag")
         done = api.create_commit(
             repo_id,
             [CommitOperationAdd(name, folder / name) for name in files],
@@ -134,7 +137,12 @@ def publish(folder: Path, destination: Destination) -> Published:
             create_pr=destination.create_pr,
             parent_commit=before.sha,
         )
-        if destination.tag and not _check_tag(api, destination.tag, repo_id, lambda commit: commit == done.oid):
+        if tagged not in ("", done.oid):
+            raise CheckpointError(
+                f"{repo_id} is published, but its tag '{destination.tag}' names the commit before and is never moved; "
+                "choose another --tag"
+            )
+        if destination.tag and not tagged:
             api.create_tag(repo_id, tag=destination.tag, revision=done.oid)
     others = {file.rfilename for file in before.siblings or []} - {*files, *NAMELESS}
     return Published(done.pr_url or done.commit_url, done.oid, done.oid != before.sha, sorted(others))
@@ -190,12 +198,10 @@ def _check_model(folder: Path, facts: Facts, report: Report) -> None:
             raise CheckpointError(f"timm does not load {folder} to the same logits twice; is its network random?")
 
 
-def _check_tag(api: HfApi, tag: str, repo_id: str, is_right: Callable[[str], bool]) -> bool:
-    """Tells whether there is such a tag; refuses one that names another commit, which is never moved."""
+def _commit_of(api: HfApi, repo_id: str, tag: str) -> str:
+    """Gives the commit that a tag names; empty where there is no such tag."""
     known = {ref.name: ref.target_commit for ref in api.list_repo_refs(repo_id).tags} if tag else {}
-    if tag in known and not is_right(known[tag]):
-        raise CheckpointError(f"{repo_id} has a tag '{tag}' for another commit; choose another --tag")
-    return tag in known
+    return known.get(tag, "")
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """`robust_hub` on the command line: models are listed by what they withstand, shown, downloaded and verified."""
 
+import json
+import shutil
 import sys
 from dataclasses import replace
 
@@ -75,6 +77,37 @@ def test_models_are_found_by_what_they_are_and_withstand(on_the_hub, models, wan
     assert {model.place for model in list_models(**wanted, folder=models)} == {
         f"local-dir:{models / name}" for name in names
     }
+
+
+def test_what_is_not_in_place_yet_is_not_listed(models):
+    shutil.copytree(models / "vit", models / "vit.unfinished")
+    shutil.copytree(models / "vit", models / "vit.replaced")
+    assert len(list_models(folder=models)) == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"robust_accuracy": {"value": float("nan"), "low": 0.0, "high": 1.0, "n": 4}},
+        {"robust_accuracy": {"value": 1.5, "low": 0.0, "high": 1.0, "n": 4}},
+        {"parameters": -5},
+        {"flagged": -3},
+        {"flagged": 9},
+        {"protocol": "AutoAttack\x1b[31m"},
+    ],
+)
+def test_a_claim_of_what_can_not_be_is_not_listed(models, change):
+    config = json.loads((models / "vit" / "config.json").read_text())
+    config["robustness"]["claim"] |= change
+    (models / "vit" / "config.json").write_text(json.dumps(config))
+    assert {model.place for model in list_models(folder=models)} == {
+        f"local-dir:{models / name}" for name in ("resnet", "digits")
+    }
+
+
+def test_a_share_that_is_a_percentage_is_told(models):
+    with pytest.raises(ValueError, match=r"is a fraction in \[0, 1\], got 40\.0; 40 % is 0\.4"):
+        list_models(min_robust=40.0, folder=models)
 
 
 def test_a_threat_that_is_none_is_told(models):

@@ -67,6 +67,17 @@ def test_a_failed_save_leaves_the_folder_as_it_was(folder, student, monkeypatch)
     with pytest.raises(ZeroDivisionError):
         saved(folder, student)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_folder_that_a_killed_run_moved_away_comes_back(folder, student, monkeypatch):
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    shutil.copytree(folder, folder.with_name(folder.name + ".unfinished"))
+    folder.rename(folder.with_name(folder.name + ".replaced"))
+    monkeypatch.setattr("robust_hub.folders.write_card", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        saved(folder, student)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
 def test_what_a_killed_save_left_behind_does_not_stop_the_next(folder, student):

@@ -27,6 +27,7 @@ from robust_hub.foreign import (
     settle_normaliser,
     stock_original,
 )
+from robust_hub.messages import CheckpointError
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
 NORMALISER = Normaliser(MEAN, STD)
@@ -677,3 +678,24 @@ def test_an_original_is_built_for_the_classes_of_the_checkpoint():
 def test_channels_of_another_number_than_the_normaliser_are_told():
     with pytest.raises(ValueError, match="takes 1 channels and the normaliser has 3"):
         create_target(CNN[0], {**CNN[1], "in_chans": 1}, num_classes=5, normaliser=NORMALISER, image_size=32)
+
+
+def circle() -> dict:
+    inside = {}
+    inside["model"] = inside
+    return inside
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (circle(), "holds no state dict"),
+        ({"fc.weight": torch.ones(2, 2).to_sparse()}, "fc.weight in .* is not stored as plain numbers"),
+        ({"fc.weight": torch.ones(2, 2, device="meta")}, "fc.weight in .* is not stored as plain numbers"),
+        ({"fc.weight": torch.ones(1).expand(2**20, 2**20)}, "fc.weight in .* is not stored as plain numbers"),
+    ],
+)
+def test_tensors_that_are_more_than_what_is_stored_of_them_are_refused(tmp_path, content, message):
+    torch.save(content, tmp_path / "file.pt")
+    with pytest.raises(CheckpointError, match=message):
+        read_checkpoint(tmp_path / "file.pt")

@@ -22,7 +22,8 @@ from robust_hub.folders import describe, files_of, read_facts, save
 from robust_hub.messages import CheckpointError
 from robust_hub.publishing import Destination, check_folder, publish
 from robust_hub.reports import Report
-from tests.hub_server import READ_TOKEN, STRANGER_TOKEN, WRITE_TOKEN
+from robust_hub.verification import verify
+from tests.hub_server import READ_TOKEN, STRANGER_TOKEN, WRITE_TOKEN, File, Repository
 from tests.made_up import CNN, evaluated, facts, saved
 
 ROOT = Path(__file__).parents[1]
@@ -219,11 +220,33 @@ def test_a_private_repository_is_made_private(hub, folder):
     assert hub.repository(REPO).private
 
 
+def test_what_is_to_be_private_never_goes_into_a_public_repository(hub, folder):
+    hub.add(Repository("models", REPO, private=False), author="writer")
+    with pytest.raises(CheckpointError, match="is there already and public; make it private in its settings first"):
+        publish(folder, replace(HERE, private=True))
+    assert in_the_repository(hub) == {}
+
+
+def test_a_commit_of_somebody_else_in_between_is_not_mixed_with_ours(hub, folder):
+    publish(folder, HERE)
+    describe(folder, replace(read_facts(folder), license="apache-2.0"), Report.read(folder))
+    repository = hub.repository(REPO)
+
+    def push(_):
+        repository.commit({"README.md": File(b"Theirs.", lfs=False)}, "Theirs.", author="writer")
+
+    with hub.fault("POST", "/preupload/", rewrite=push), pytest.raises(CheckpointError, match="did not take"):
+        publish(folder, HERE)
+    assert in_the_repository(hub) == {"README.md": b"Theirs."}
+
+
 def test_a_tag_names_the_commit_and_is_never_moved(hub, folder):
     tagged = replace(HERE, tag="v1")
     publish(folder, tagged)
     publish(folder, tagged)
     describe(folder, replace(read_facts(folder), license="apache-2.0"), Report.read(folder))
+    with pytest.raises(CheckpointError, match="is published, but its tag 'v1' names the commit before"):
+        publish(folder, tagged)
     with pytest.raises(CheckpointError, match="has a tag 'v1' for another commit; choose another --tag"):
         publish(folder, tagged)
     assert b"license: mit" in in_the_repository(hub, "v1")["README.md"]
@@ -330,6 +353,20 @@ def link_elsewhere(folder: Path) -> None:
     (folder / "notes.txt").symlink_to("/etc/hostname")
 
 
+def tell_other_parameters(folder: Path) -> None:
+    describe(folder, replace(read_facts(folder), parameters=7), Report.read(folder))
+
+
+def hide_a_flag(folder: Path) -> None:
+    told = json.loads((folder / "evaluation.json").read_text())
+    told["checks"][0]["value"] = 9.0
+    (folder / "evaluation.json").write_text(json.dumps(told, indent=2) + "\n")
+
+
+def lose_a_picture(folder: Path) -> None:
+    (folder / "classes.png").unlink()
+
+
 def tell_pgd_only(folder: Path) -> None:
     told = Report.read(folder)
     describe(folder, read_facts(folder), replace(told, checks=[]))
@@ -346,6 +383,9 @@ def tell_pgd_only(folder: Path) -> None:
         (remove_evidence, r"has no evidence.safetensors; run recipes/evaluate.py on it with --update-card"),
         (spoil_evidence, r"perturbations do not do what"),
         (drop_evidence_of_an_image, r"must perturb each image that fell, and no other"),
+        (tell_other_parameters, r"tells other parameters, architecture or classes than it has"),
+        (hide_a_flag, r"its flags are not those of what its checks measured"),
+        (lose_a_picture, r"lacks classes.png, which its card shows"),
         (tell_pgd_only, r"has no honesty checks; run recipes/evaluate.py"),
     ],
 )
@@ -366,7 +406,10 @@ def test_a_folder_without_an_evaluation_is_refused(hub, tmp_path, student):
 def test_every_folder_of_the_catalogue_goes_where_its_card_says(hub, folder, monkeypatch):
     describe(folder, replace(read_facts(folder), repository=REPO), Report.read(folder))
     monkeypatch.setattr("recipes.publish.MODEL_CARDS", folder.parent)
-    publish_all(all=True)
+    bad = Path(shutil.copytree(folder, folder.with_name("a bad one")))
+    remove_evidence(bad)
+    with pytest.raises(ValueError, match="1 folders were refused, see above: a bad one"):
+        publish_all(all=True)
     assert in_the_repository(hub) == on_disk(folder)
 
 
@@ -388,3 +431,11 @@ def test_a_published_model_is_verified_and_a_spoilt_one_refused(hub, folder, tmp
     publish(folder, HERE)
     with pytest.raises(CheckpointError, match="the images of synthetic are not those that"):
         verify_(f"hf-hub:{REPO}")
+
+
+@pytest.mark.parametrize("place", ["/", "~", "..", "tests"])
+def test_no_evaluation_of_a_stranger_names_a_folder_of_this_machine(folder, place):
+    told = (folder / "evaluation.json").read_text()
+    (folder / "evaluation.json").write_text(told.replace('"data": "synthetic"', f'"data": "{place}"'))
+    with pytest.raises(CheckpointError, match="; say where that is with --data"):
+        verify(folder)

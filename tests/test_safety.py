@@ -54,6 +54,8 @@ def load_and_read(name: str) -> None:
         (put("model_args", []), "model_args must be an object, got list"),
         (put("model_args", "checkpoint_path", "/etc/passwd"), "model_args may not have 'checkpoint_path'"),
         (put("model_args", "pretrained_cfg", {"url": "http://evil"}), "model_args may not have 'pretrained_cfg'"),
+        (put("model_args", "pretrained_strict", False), "model_args may not have 'pretrained_strict'"),
+        (put("pretrained_cfg", "input_size", [1, 4096, 4096]), "input_size must be channels, height and width"),
         (put("model_args", "act_layer", "../evil"), r"\['act_layer'\] must be a plain value .* got '../evil'"),
         (put("model_args", "act_layer", "hf-hub:evil"), r"\['act_layer'\] must be a plain value"),
         (put("model_args", "embed_dim", 10**9), r"\['embed_dim'\] must be a plain value up to 32,768"),
