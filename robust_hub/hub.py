@@ -240,6 +240,8 @@ def fingerprint(name: str) -> str:
 def _local(place: str, files: Sequence[str]) -> Path:
     folder = Path(place).expanduser()
     for file in files:
+        if not (folder / file).is_file() and file not in (CONFIG, WEIGHTS) and (folder / CONFIG).is_file():
+            raise CheckpointError(f"{place} has no {file}; recipes/evaluate.py --update-card writes what is measured")
         if not (folder / file).is_file():
             folders = [str(path.parent) for path in folder.parent.glob(f"*/{CONFIG}")]
             near = close_names(str(folder), folders) or "; check the path"

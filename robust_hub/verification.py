@@ -81,7 +81,7 @@ def verify(folder: Path, *, data: str = "", device: torch.device = torch.device(
         rows = subset(load_data(source).test, source.test_images)
     except ValueError as error:
         raise CheckpointError(f"{error}; say where the data is with --data") from error
-    if split_sha256(rows) != report.data_sha256:
+    if split_sha256(rows) != report.data_sha256 or len(rows) != len(report.evaluation.clean):
         raise CheckpointError(f"the images of {source.data} are not those that {folder} is about")
     evaluation = report.evaluation
     fallen = np.flatnonzero(evaluation.clean & ~evaluation.robust)

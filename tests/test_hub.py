@@ -63,6 +63,14 @@ def test_a_folder_that_is_not_there_is_told_with_close_names(folder):
         hub.load(f"local-dir:{folder.with_name('studnt')}")
 
 
+def test_a_folder_that_nobody_evaluated_is_told(folder):
+    (folder / "evidence.safetensors").unlink(missing_ok=True)
+    with pytest.raises(
+        CheckpointError, match=r"has no evidence\.safetensors; recipes/evaluate\.py --update-card writes"
+    ):
+        hub.fetch(f"local-dir:{folder}", ["config.json", "evidence.safetensors"])
+
+
 def test_arguments_for_a_checkpoint_are_refused(folder):
     with pytest.raises(ValueError, match="brings its own arguments; leave --student-args away"):
         hub.open_student(f"local-dir:{folder}", {"depth": 2}, num_classes=3, image_shape=(1, 16, 16))
