@@ -17,6 +17,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
+from robust_hub.cards import short_name
 from robust_hub.classifiers import PixelClassifier
 from robust_hub.command_line import Json, command_line
 from robust_hub.facts import Facts
@@ -32,7 +33,7 @@ from robust_hub.foreign import (
     settle_normaliser,
     stock_original,
 )
-from robust_hub.results import short_name
+from robust_hub.results import model_name
 from robust_hub.runs import told_command
 from robust_hub.threats import parse_threat
 
@@ -157,12 +158,11 @@ def facts_of(config: Config, classifier: PixelClassifier, proof: str) -> Facts:
     method, data = (
         re.sub(r"[^a-z0-9-]+", "-", told.lower()).strip("-") for told in (short_name(claims.method), claims.data)
     )
-    short_threat = str(threat).replace(":", "").removesuffix("/255")
     file = config.source.checkpoint
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     whence = f", from {claims.origin}" if claims.origin else ""
     return Facts(
-        name=f"{config.architecture}.{method}_{short_threat}_{data}",
+        name=model_name(config.architecture, method, threat, data),
         architecture=config.architecture,
         parameters=sum(parameter.numel() for parameter in classifier.parameters()),
         method=claims.method,

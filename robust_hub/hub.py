@@ -128,7 +128,7 @@ def fetch(name: str, files: Sequence[str] = (CONFIG, WEIGHTS)) -> Path:
 
 
 def download(name: str, to: Path) -> None:
-    """Puts the files of a checkpoint's folder into a new one, whole or not at all.
+    """Puts the files of a checkpoint's folder into a new one, whole or not at all; offline, those that the cache has.
 
     Args:
         name: see `load`.

@@ -110,7 +110,7 @@ def test_an_architecture_like_no_other_is_met_with_where_to_look():
 
 def test_an_image_size_the_architecture_can_not_take_is_named():
     small = {"depths": (1, 1, 1, 1), "dims": (4, 4, 4, 4)}
-    with pytest.raises(ValueError, match=r"convnext_atto can't be built for 3x8x8 images .*--student-args"):
+    with pytest.raises(ValueError, match=r"convnext_atto can't be built for 3x8x8 images .*give it other arguments"):
         create_classifier("convnext_atto", small, num_classes=3, image_shape=(3, 8, 8))
 
 
