@@ -169,7 +169,7 @@ def facts_of(config: Config, classifier: PixelClassifier, proof: str) -> Facts:
         data=claims.data,
         threat=str(threat),
         eps=threat.eps,
-        command=told_command().replace("accelerate launch", "python", 1),
+        command=told_command("python"),
         origin=f"Converted from {file.name} (sha256 {digest}){whence}; the conversion is {proof}.",
         license=claims.license.strip(),
     )

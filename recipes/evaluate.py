@@ -36,6 +36,7 @@ from robust_hub.evaluation import (
     evaluate_in_stages,
     search_classifier,
 )
+from robust_hub.facts import Facts
 from robust_hub.folders import add_evaluation
 from robust_hub.hub import check_label_names, fetch, load, pin, read_facts
 from robust_hub.messages import public
@@ -91,7 +92,7 @@ def main(config: Config) -> None:
     attack = AutoAttack(threat, config.version)
     accelerator = make_accelerator(config.run)
     model = pin(config.model)
-    classifier = load(model).to(accelerator.device).eval()
+    classifier, facts = load(model).to(accelerator.device).eval(), read_facts(model)
     data = load_data(config.source)
     check_label_names(classifier, data.label_names)
     rows = subset(data.test, config.source.test_images)
@@ -132,7 +133,7 @@ def main(config: Config) -> None:
         labels,
         threat,
         torch.from_numpy(mine).to(images.device),
-        surrogates=_surrogates(accelerator, config, data, classifier),
+        surrogates=_surrogates(accelerator, config, data, classifier, facts),
         seed=config.seed,
     )
     radii = [threat.eps * factor for factor in CURVE_RADII]
@@ -215,10 +216,9 @@ def _first(loader: Loader, count: int, empty: torch.Tensor) -> tuple[torch.Tenso
 
 
 def _surrogates(
-    accelerator: Accelerator, config: Config, data: Data, classifier: PixelClassifier
+    accelerator: Accelerator, config: Config, data: Data, classifier: PixelClassifier, facts: Facts | None
 ) -> dict[str, nn.Module]:
     """Loads the classifiers to transfer from, and trains the plain one, where they take images of the same size."""
-    facts = read_facts(config.model)
     teacher = facts.teacher.name if facts and facts.teacher else ""
     surrogates = {"a plain network": train_surrogate(data, config.source, accelerator.device, seed=config.seed)}
     for name in itertools.chain(filter(None, [teacher]), config.surrogates):

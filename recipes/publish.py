@@ -17,7 +17,7 @@ import tyro
 
 from robust_hub.catalogue import MODEL_CARDS, ORGANISATION
 from robust_hub.command_line import command_line, tell
-from robust_hub.folders import describe, files_of, read_facts
+from robust_hub.folders import describe, files_of, require_facts
 from robust_hub.publishing import Destination, check_folder, publish
 from robust_hub.reports import Report
 from robust_hub.safety import CONFIG
@@ -49,7 +49,7 @@ def publish_folder(
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}; give a model folder that a recipe wrote")
     if rewrite_card:
-        describe(folder, read_facts(folder), Report.read(folder))
+        describe(folder, require_facts(folder), Report.read(folder))
     facts, report, verified = check_folder(folder, data=data, allow_flagged=allow_flagged)
     tell(verified)
     inherited = facts.teacher.license if facts.teacher else ""
@@ -82,8 +82,8 @@ def publish_all(*, all: bool, data: Path = Path(), private: bool = False, dry_ru
     for folder in sorted(file.parent for file in MODEL_CARDS.glob(f"*/{CONFIG}")):
         tell(f"\n{folder.name}")
         try:
-            facts, name = read_facts(folder), Report.read(folder).source.data
-            destination = Destination((facts and facts.repository) or f"{ORGANISATION}/{folder.name}", private)
+            facts, name = require_facts(folder), Report.read(folder).source.data
+            destination = Destination(facts.repository or f"{ORGANISATION}/{folder.name}", private)
             place = str(data / name) if (data / name).is_dir() else ""
             publish_folder(folder, destination, data=place, dry_run=dry_run)
         except ValueError as error:

@@ -17,7 +17,8 @@ from robust_hub.threats import parse_threat
 
 NOTES_BEGIN = "<!-- notes: what stands between these two lines is yours, and is kept -->"
 NOTES_END = "<!-- end of notes -->"
-KEY = "robust_hub"
+# Of the front matter, where a claim stands, and by which the Hub lists.
+KEY = TAG = "robust_hub"
 PICTURE = re.compile(r"\w[\w.-]*\.png")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -100,7 +101,7 @@ def _front_matter(facts: Facts, report: Report | None) -> str:
     told = (
         {}
         if report is None
-        else {"model_name": facts.name, "eval_results": _results(facts, report), KEY: Claim.of(facts, report).plain()}
+        else {"model_name": facts.name, "eval_results": _results(report), KEY: Claim.of(facts, report).plain()}
     )
     card = ModelCardData(
         library_name="timm",
@@ -109,7 +110,7 @@ def _front_matter(facts: Facts, report: Report | None) -> str:
         tags=[
             "image-classification",
             "timm",
-            "robust_hub",
+            TAG,
             "adversarial-robustness",
             facts.threat.partition(":")[0],
             method,
@@ -124,7 +125,7 @@ def _front_matter(facts: Facts, report: Report | None) -> str:
     return card.to_yaml()
 
 
-def _results(facts: Facts, report: Report) -> list[EvalResult]:
+def _results(report: Report) -> list[EvalResult]:
     evaluation = report.evaluation
     measured = [
         ("accuracy", "clean accuracy", evaluation.clean_accuracy),
@@ -133,8 +134,8 @@ def _results(facts: Facts, report: Report) -> list[EvalResult]:
     return [
         EvalResult(
             task_type="image-classification",
-            dataset_type=report.source.data if HUB_ID.fullmatch(report.source.data) else facts.data,
-            dataset_name=facts.data,
+            dataset_type=report.source.data if HUB_ID.fullmatch(report.source.data) else report.data,
+            dataset_name=report.data,
             dataset_split="test",
             metric_type=kind,
             metric_name=name,

@@ -16,17 +16,17 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from robust_hub.cards import KEY, short_name
+from robust_hub.cards import KEY, TAG, short_name
 from robust_hub.claims import Claim
-from robust_hub.folders import CLAIM, REPLACED, UNFINISHED
+from robust_hub.folders import CLAIM, REPLACED
 from robust_hub.messages import CheckpointError, first_line
+from robust_hub.records import UNFINISHED
 from robust_hub.safety import CONFIG, read_config
 from robust_hub.safety import KEY as CONFIG_KEY
 from robust_hub.threats import Threat, parse_threat
 
 SOURCES = ("hf-hub:", "local-dir:")
 ORGANISATION = "robust-hub"
-TAG = "robust_hub"
 # A checkout has the published folders at hand.
 MODEL_CARDS = Path(__file__).resolve().parents[1] / "model_cards"
 

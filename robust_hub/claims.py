@@ -1,7 +1,6 @@
 """What a checkpoint claims, in a few plain values: what lists, filters and tables need, and the Hub keeps in a card."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import timm
 
@@ -61,7 +60,7 @@ class Claim:
             stock=is_stock(facts.architecture),
             parameters=facts.parameters,
             method=facts.method,
-            data=Path(report.source.data).name,
+            data=report.data,
             threat=report.threat,
             protocol=report.protocol,
             clean_accuracy=report.evaluation.clean_accuracy,

@@ -19,7 +19,7 @@ from robust_hub.claims import Claim
 from robust_hub.classifiers import PixelClassifier
 from robust_hub.facts import Facts
 from robust_hub.messages import CheckpointError, first_line, public
-from robust_hub.records import write_json
+from robust_hub.records import UNFINISHED, write_json
 from robust_hub.reports import EVIDENCE, FILE, Report
 from robust_hub.safety import CONFIG, KEY, read_config
 
@@ -29,8 +29,8 @@ except ImportError:  # the first clients of 1.x know no entries
     EvalResultEntry = None
 
 CARD = "README.md"
-# Ends of the names of folders that are not in place yet, or no more.
-UNFINISHED, REPLACED = ".unfinished", ".replaced"
+# Ends the name of a folder that is in place no more.
+REPLACED = ".replaced"
 CLAIM = "claim"
 ENTRIES = Path(".eval_results") / "robust_hub.yaml"
 # What an evaluation draws; a picture of the same name from training, which compares models, stays.
@@ -76,22 +76,12 @@ def save(
         _describe(beside, facts, report)
         for picture in pictures:
             shutil.copy(picture, beside)
-        _check_same_logits(beside, model, classifier.input_size)
+        if not gives_same_logits(beside, model, classifier.input_size):
+            raise RuntimeError(f"timm does not load {beside} back to the same logits; nothing was put in place")
 
 
-def describe(folder: Path, facts: Facts | None, report: Report | None) -> None:
-    """Writes card, config.json and evaluation.json of a folder anew; its notes, weights and all else are kept.
-
-    Args:
-        folder: of the model.
-        facts: what it is; None of a folder that robust_hub did not write.
-        report: of its evaluation; None where there was none.
-
-    Raises:
-        CheckpointError: when there are no facts.
-    """
-    if facts is None:
-        raise CheckpointError(f"{folder} was not written by robust_hub and has no card; see recipes/convert.py")
+def describe(folder: Path, facts: Facts, report: Report | None) -> None:
+    """Writes card, config.json and evaluation.json of a folder anew; its notes, weights and all else are kept."""
     with put_in_place(folder, begin_with=folder) as beside:
         _describe(beside, facts, report)
 
@@ -107,9 +97,7 @@ def add_evaluation(folder: Path, report: Report, measured: Path) -> None:
     Raises:
         CheckpointError: when robust_hub did not write the folder.
     """
-    facts = read_facts(folder)
-    if facts is None:
-        raise CheckpointError(f"{folder} was not written by robust_hub and has no card; see recipes/convert.py")
+    facts = require_facts(folder)
     pictures = {name: text for name, text in PICTURES.items() if facts.pictures.get(name, text) == text}
     told = replace(facts, pictures={**facts.pictures, **pictures})
     with put_in_place(folder, begin_with=folder) as beside:
@@ -138,6 +126,18 @@ def read_facts(folder: Path) -> Facts | None:
     return facts
 
 
+def require_facts(folder: Path) -> Facts:
+    """Reads what a folder tells of its checkpoint; see `read_facts`.
+
+    Raises:
+        CheckpointError: when robust_hub did not write the folder as well.
+    """
+    facts = read_facts(folder)
+    if facts is None:
+        raise CheckpointError(f"{folder} was not written by robust_hub and has no card; see recipes/convert.py")
+    return facts
+
+
 def is_as_described(folder: Path, facts: Facts, report: Report) -> bool:
     """Tells whether card, claim and entries of a folder are what facts and report make them; notes are free."""
     with TemporaryDirectory() as place:
@@ -146,6 +146,13 @@ def is_as_described(folder: Path, facts: Facts, report: Report) -> bool:
             shutil.copy(folder / name, again)
         _describe(again, facts, report)
         return all(_content(folder / name) == _content(again / name) for name in (CARD, CONFIG, FILE, ENTRIES))
+
+
+def gives_same_logits(folder: Path, model: torch.nn.Module, input_size: tuple[int, int, int]) -> bool:
+    """Tells whether plain timm loads a folder to the logits of a model in eval mode, bit for bit."""
+    images = torch.rand(2, *input_size)
+    with torch.no_grad():
+        return torch.equal(timm.create_model(f"local-dir:{folder}", pretrained=True).eval()(images), model(images))
 
 
 def _content(file: Path) -> bytes | None:
@@ -177,14 +184,6 @@ def _describe(folder: Path, facts: Facts, report: Report | None) -> None:
         )
         (folder / ENTRIES).parent.mkdir(exist_ok=True)
         (folder / ENTRIES).write_text(yaml.safe_dump(eval_result_entries_to_yaml([entry])), encoding="utf-8")
-
-
-def _check_same_logits(folder: Path, model: torch.nn.Module, input_size: tuple[int, int, int]) -> None:
-    images = torch.rand(2, *input_size)
-    with torch.no_grad():
-        same = torch.equal(timm.create_model(f"local-dir:{folder}", pretrained=True).eval()(images), model(images))
-    if not same:
-        raise RuntimeError(f"timm does not load {folder} back to the same logits; nothing was put in place")
 
 
 @contextmanager

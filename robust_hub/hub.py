@@ -200,6 +200,8 @@ def _check_blob(file: Path) -> None:
 
 def pin(name: str) -> str:
     """Writes a checkpoint's name with the commit that is at hand, so that it names these very weights for ever."""
+    if is_model_pretrained(name):
+        return name
     place = resolve(name)
     return f"{place.partition('@')[0]}@{fetch(place, [CONFIG]).name}" if place.startswith("hf-hub:") else name
 
@@ -211,19 +213,18 @@ def read_facts(name: str) -> Facts | None:
 
 def read_claim(name: str) -> Claim | None:
     """Reads what a checkpoint claims to withstand; None where it claims nothing."""
-    folder = fetch(name, [CONFIG])
-    told = read_config(folder).get(KEY, {}).get(CLAIM)
-    return None if told is None else Claim.read(told, str(folder / CONFIG))
+    return _claim_in(fetch(name, [CONFIG]))
 
 
 def lineage(name: str) -> Lineage:
     """Collects what a student's card tells of the checkpoint that taught it."""
     name = pin(name)
-    facts, claim = read_facts(name), read_claim(name)
-    license = facts.license if facts else read_config(fetch(name, [CONFIG])).get("pretrained_cfg", {}).get("license")
+    folder = fetch(name)
+    facts, claim = read_folder_facts(folder), _claim_in(folder)
+    license = facts.license if facts else read_config(folder).get("pretrained_cfg", {}).get("license")
     return Lineage(
         name=public(name),
-        sha256=fingerprint(name),
+        sha256=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
         license=license if isinstance(license, str) else "",
         protocol=f"{claim.protocol}, {claim.threat}" if claim else "",
         clean_accuracy=claim.clean_accuracy if claim else None,
@@ -232,9 +233,9 @@ def lineage(name: str) -> Lineage:
     )
 
 
-def fingerprint(name: str) -> str:
-    """Computes the sha256 of a checkpoint's weights file."""
-    return hashlib.sha256((fetch(name) / WEIGHTS).read_bytes()).hexdigest()
+def _claim_in(folder: Path) -> Claim | None:
+    told = read_config(folder).get(KEY, {}).get(CLAIM)
+    return None if told is None else Claim.read(told, str(folder / CONFIG))
 
 
 def _local(place: str, files: Sequence[str]) -> Path:

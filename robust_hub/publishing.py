@@ -5,15 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import timm
-import torch
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError, safe_open
 
 from robust_hub.catalogue import why
 from robust_hub.facts import Facts
-from robust_hub.folders import CARD, files_of, is_as_described, read_facts
+from robust_hub.folders import CARD, files_of, gives_same_logits, is_as_described, require_facts
 from robust_hub.hub import load
 from robust_hub.messages import CheckpointError
 from robust_hub.reports import EVIDENCE, FILE, Report
@@ -81,9 +79,7 @@ def check_folder(folder: Path, *, data: str = "", allow_flagged: bool = False) -
             raise CheckpointError(f"{folder} has no {name}; give a model folder that a recipe wrote")
     for name in files_of(folder):
         _check_file(folder / name)
-    facts = read_facts(folder)
-    if facts is None:
-        raise CheckpointError(f"{folder} was not written by robust_hub; see recipes/convert.py")
+    facts = require_facts(folder)
     for name in (FILE, EVIDENCE):
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder} has no {name}; {EVALUATE}")
@@ -191,11 +187,8 @@ def _check_model(folder: Path, facts: Facts, report: Report) -> None:
         )
     if missing := [name for name in facts.pictures if not (folder / name).is_file()]:
         raise CheckpointError(f"{folder} lacks {missing[0]}, which its card shows; put it back")
-    images = torch.rand(2, *ours.input_size)
-    with torch.no_grad():
-        theirs = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()((images - ours.mean) / ours.std)
-        if not torch.equal(ours(images), theirs):
-            raise CheckpointError(f"timm does not load {folder} to the same logits twice; is its network random?")
+    if not gives_same_logits(folder, ours.model, ours.input_size):
+        raise CheckpointError(f"timm does not load {folder} to the same logits twice; is its network random?")
 
 
 def _commit_of(api: HfApi, repo_id: str, tag: str) -> str:

@@ -11,6 +11,8 @@ from robust_hub.messages import CheckpointError, first_line
 
 # An evaluation of 50,000 images takes less than a megabyte.
 MOST_BYTES = 32 * 2**20
+# Ends the name of what is not in place yet.
+UNFINISHED = ".unfinished"
 
 
 def write_json(file: Path, plain: dict) -> None:
@@ -20,7 +22,7 @@ def write_json(file: Path, plain: dict) -> None:
 
 def write_whole(file: Path, text: str) -> None:
     """Writes a text file, whole or not at all."""
-    unfinished = file.with_name(file.name + ".unfinished")
+    unfinished = file.with_name(file.name + UNFINISHED)
     unfinished.write_text(text, encoding="utf-8")
     os.replace(unfinished, file)
 

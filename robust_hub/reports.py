@@ -77,6 +77,11 @@ class Report:
     versions: dict[str, str]
 
     @property
+    def data(self) -> str:
+        """The name of the data set that was tested on, without its organisation or folder."""
+        return Path(self.source.data).name
+
+    @property
     def protocol(self) -> str:
         """What the robust accuracy may be called, and what not."""
         return PROTOCOLS.get(tuple(self.attacks), f"{', '.join(self.attacks)}, not AutoAttack")

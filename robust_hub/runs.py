@@ -18,9 +18,9 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, is_tensorboard_available, is_trackio_available
 
 from robust_hub.messages import public
+from robust_hub.records import UNFINISHED, write_json
 
 IDENTITY = "run.json"
-UNFINISHED = "run.json.unfinished"
 
 
 @dataclass(frozen=True)
@@ -90,20 +90,18 @@ def claim_folder(accelerator: Accelerator, run: Run, identity: dict) -> None:
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         run.output.mkdir(parents=True, exist_ok=True)
-        unfinished = run.output / UNFINISHED
-        unfinished.write_text(json.dumps(identity, indent=2) + "\n")
-        unfinished.rename(run.output / IDENTITY)
+        write_json(run.output / IDENTITY, identity)
         run.checkpoints.mkdir(exist_ok=True)
     accelerator.wait_for_everyone()
     if run.log_with != "none":
         accelerator.init_trackers(run.output.name)
 
 
-def told_command() -> str:
+def told_command(launcher: str = "accelerate launch") -> str:
     """Writes the command that runs, as a card tells it: of paths that lead elsewhere, only the last name."""
     options = [re.fullmatch(r"(--[\w-]+=)?(.*)", word, re.DOTALL) for word in sys.argv[1:]]
     words = [(option[1] or "") + public(option[2]) for option in options]
-    return shlex.join(["accelerate", "launch", os.path.relpath(sys.argv[0]), *words])
+    return f"{launcher} {shlex.join([os.path.relpath(sys.argv[0]), *words])}"
 
 
 def peak_memory(accelerator: Accelerator) -> int:
@@ -137,7 +135,7 @@ def check_folder(run: Run, identity: dict) -> None:
     """
     if run.output.exists() and not run.output.is_dir():
         raise ValueError(f"{run.output} is a file; choose another --output")
-    if not run.output.exists() or {path.name for path in run.output.iterdir()} <= {UNFINISHED}:
+    if not run.output.exists() or {path.name for path in run.output.iterdir()} <= {IDENTITY + UNFINISHED}:
         return
     file = run.output / IDENTITY
     if not file.is_file():

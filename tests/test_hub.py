@@ -63,6 +63,12 @@ def test_a_folder_that_is_not_there_is_told_with_close_names(folder):
         hub.load(f"local-dir:{folder.with_name('studnt')}")
 
 
+def test_weights_of_timms_own_need_no_commit():
+    for name in ("resnet18", "resnet18.a1_in1k"):
+        assert hub.pin(name) == name
+        assert hub.read_facts(name) is None
+
+
 def test_a_folder_that_nobody_evaluated_is_told(folder):
     (folder / "evidence.safetensors").unlink(missing_ok=True)
     with pytest.raises(
