@@ -22,10 +22,10 @@ from torch import nn
 from tqdm import tqdm
 
 from robust_hub.attacks import Attack, AutoAttack
-from robust_hub.classifiers import PixelClassifier
 from robust_hub.data import Source, evaluation_loader, load_data, subset
 from robust_hub.evaluation import search_classifier
 from robust_hub.hub import load
+from robust_hub.models import PixelClassifier
 from robust_hub.threats import Linf, Threat, parse_threat
 
 REFERENCE_BATCH = 250

@@ -18,10 +18,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from robust_hub.hub import Destination, check_folder, load, publish
+from robust_hub.model_folder import files_of
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.hub_server import WRITE_TOKEN, HubServer  # noqa: E402
+from tests.loopback_hub.server import WRITE_TOKEN, HubServer  # noqa: E402
 
 HOME = tempfile.mkdtemp(prefix="robust_hub_benchmark_")
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
@@ -34,9 +37,6 @@ import timm  # noqa: E402
 from huggingface_hub import CommitOperationAdd, HfApi, constants  # noqa: E402
 
 import robust_hub  # noqa: E402, F401
-from robust_hub.folders import files_of  # noqa: E402
-from robust_hub.hub import load  # noqa: E402
-from robust_hub.publishing import Destination, check_folder, publish  # noqa: E402
 
 TURNS = 20
 FOLDER = ROOT / "model_cards" / "vit_tiny_patch16_224.igam_linf0.1_digits"

@@ -20,13 +20,12 @@ from tabulate import tabulate
 from torch import Tensor, nn
 from tqdm import trange
 
-from robust_hub.classifiers import PixelClassifier
 from robust_hub.data import Source, evaluation_loader, load_data, subset
-from robust_hub.evaluation.accuracy import right
-from robust_hub.hub import load_with_new_head
+from robust_hub.evaluation import right
 from robust_hub.losses import cross_entropy
-from robust_hub.probes import HEAD_TRAINING, fit_head, linear_head
-from robust_hub.training import make_optimizer
+from robust_hub.model_folder import load_with_new_head
+from robust_hub.models import PixelClassifier
+from robust_hub.training import HEAD_TRAINING, fit_head, linear_head, make_optimizer
 
 TEACHER = Path(__file__).resolve().parents[1] / "model_cards" / "resnet18_cifar.nfgsm_linf8_cifar10"
 TRAIN_IMAGES, TEST_IMAGES = 2000, 1000

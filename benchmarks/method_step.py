@@ -20,11 +20,9 @@ from torch import nn
 from tqdm import trange
 
 import robust_hub  # noqa: F401  registers resnet18_cifar
-from robust_hub.architectures import create_classifier
 from robust_hub.attacks import PGD
-from robust_hub.classifiers import PixelClassifier, Teacher
-from robust_hub.methods import ARD, IGAM, KD, PAG, RRM, Lifelong, MixACM, Objective
-from robust_hub.methods.pag_targets import TeacherGradients
+from robust_hub.methods import ARD, IGAM, KD, PAG, RRM, IGAMOptions, Lifelong, MixACM, Objective, TeacherGradients
+from robust_hub.models import PixelClassifier, Teacher, create_classifier
 from robust_hub.threats import Linf
 
 TURNS, WARM_UP = 20, 2
@@ -37,7 +35,7 @@ METHODS: dict[str, Callable[[PixelClassifier, Teacher], Objective]] = {
     "mixacm": MixACM,
     "kd": KD,
     "lifelong": Lifelong,
-    "igam": lambda student, teacher: IGAM(student, teacher, weight=1.0),
+    "igam": lambda student, teacher: IGAM(student, teacher, IGAMOptions(weight=1.0, noise=0.0, ramp=0)),
     "pag": lambda student, teacher: PAG(student, TeacherGradients(teacher, student)),
     "ard": lambda student, teacher: ARD(student, teacher, PGD.standard(THREAT, steps=ATTACK_STEPS)),
 }

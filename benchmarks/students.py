@@ -17,13 +17,22 @@ import timm
 import torch
 from tqdm import tqdm
 
-from robust_hub.architectures import create_classifier
 from robust_hub.attacks import PGD
-from robust_hub.classifiers import PixelClassifier, Teacher
-from robust_hub.hub import is_stock
-from robust_hub.messages import first_line
-from robust_hub.methods import ARD, IGAM, KD, PAG, RRM, Lifelong, MixACM, Objective
-from robust_hub.methods.pag_targets import TeacherGradients
+from robust_hub.errors import first_line
+from robust_hub.methods import (
+    ARD,
+    IGAM,
+    KD,
+    PAG,
+    RRM,
+    IGAMOptions,
+    Lifelong,
+    MixACM,
+    Objective,
+    RRMOptions,
+    TeacherGradients,
+)
+from robust_hub.models import PixelClassifier, Teacher, create_classifier, is_stock
 from robust_hub.threats import Linf
 from robust_hub.training import GRADIENT_NORM
 
@@ -31,11 +40,13 @@ CLASSES, IMAGES, STEPS = 4, 2, 3
 SIZES = (32, 64, 96, 128, 160, 192, 224, 240, 256, 288, 320, 384, 448, 512)
 
 METHODS: dict[str, Callable[[PixelClassifier, Teacher], Objective]] = {
-    "rrm": lambda student, teacher: RRM(student, teacher, projection=True),
+    "rrm": lambda student, teacher: RRM(student, teacher, RRMOptions(projection=True)),
     "kd": KD,
     "ard": lambda student, teacher: ARD(student, teacher, PGD.standard(Linf(8 / 255), steps=1)),
     "lifelong": lambda student, _: Lifelong(student, Teacher(deepcopy(student))),
-    "igam": lambda student, teacher: IGAM(student, teacher, weight=0.1, adversarial_weight=1.0),
+    "igam": lambda student, teacher: IGAM(
+        student, teacher, IGAMOptions(weight=0.1, adversarial_weight=1.0, noise=0.0, ramp=0)
+    ),
     "pag": lambda student, teacher: PAG(student, TeacherGradients(teacher, student)),
     "mixacm": MixACM,
 }

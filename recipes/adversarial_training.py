@@ -13,20 +13,21 @@ bf16, 69.5 / 39.9 at linf 8/255, n = 1,000, 42 minutes on one to two busy cores.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from accelerate.utils import set_seed
-
-from robust_hub.attacks import NFGSM, PGD
-from robust_hub.classifiers import PixelClassifier
-from robust_hub.command_line import Json, command_line
-from robust_hub.data import Source, load_data
-from robust_hub.hub import is_checkpoint, open_student, pin
-from robust_hub.messages import public
-from robust_hub.methods import TRADES, AdversarialTraining, Objective
-from robust_hub.results import save_result, table, trained
-from robust_hub.runs import Run, check_folder, claim_folder, identity_of, make_accelerator
-from robust_hub.tasks import open_task
-from robust_hub.threats import Threat, parse_threat
-from robust_hub.training import Training
+from robust_hub import hub, training
+from robust_hub.data import Source
+from robust_hub.launch import Json, Output, command_line
+from robust_hub.methods import (
+    TRADES,
+    AdversarialTraining,
+    NFGSMOptions,
+    Objective,
+    Options,
+    PGDOptions,
+    TRADESOptions,
+)
+from robust_hub.models import PixelClassifier
+from robust_hub.threats import Threat
+from robust_hub.training import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Config:
 
     Attributes:
         source: the images.
-        run: where the run writes.
+        output: where the run writes.
         student: an architecture of timm's or ours, or a checkpoint (hf-hub:ORG/NAME, local-dir:FOLDER) to start from.
         student_args: arguments for timm's create_model, as JSON.
         threat: linf:EPS or l2:EPS, in pixel units.
@@ -43,82 +44,35 @@ class Config:
     """
 
     source: Source
-    run: Run
+    output: Output
     student: str
     student_args: Json = field(default_factory=dict)
     threat: str = "linf:8/255"
-    training: Training = field(default_factory=Training)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
-def pgd(config: Config, *, steps: int = 7) -> None:
-    """Trains on PGD examples.
-
-    Args:
-        config: what every method needs.
-        steps: gradients of the attack; its step is 2.5 eps / steps.
-    """
-    train(
-        config,
-        f"PGD({steps=})",
-        lambda student, threat: AdversarialTraining(student, PGD.standard(threat, steps=steps)),
-    )
+def pgd(config: Config, options: PGDOptions = PGDOptions()):
+    """Trains on PGD examples."""
+    return train(config, options, lambda student, threat: AdversarialTraining(student, options.attack(threat)))
 
 
-def n_fgsm(config: Config, *, noise: float = 2.0) -> None:
-    """Trains on single-step examples from noisy images.
-
-    Args:
-        config: what every method needs.
-        noise: its radius as a multiple of eps.
-    """
-    train(config, f"NFGSM({noise=})", lambda student, threat: AdversarialTraining(student, NFGSM(threat, noise)))
+def n_fgsm(config: Config, options: NFGSMOptions = NFGSMOptions()):
+    """Trains on single-step examples from noisy images."""
+    return train(config, options, lambda student, threat: AdversarialTraining(student, options.attack(threat)))
 
 
-def trades(config: Config, *, weight: float = 6.0, steps: int = 10) -> None:
-    """Trains on clean images and on those whose prediction diverges most from theirs.
-
-    Args:
-        config: what every method needs.
-        weight: of the divergence; more is more robust and less accurate.
-        steps: gradients of the attack; its step is 2.5 eps / steps.
-    """
-
-    def objective(student: PixelClassifier, threat: Threat) -> Objective:
-        return TRADES(student, threat=threat, weight=weight, steps=steps, step_size=2.5 * threat.eps / steps)
-
-    train(config, f"TRADES({weight=}, {steps=})", objective)
+def trades(config: Config, options: TRADESOptions = TRADESOptions()):
+    """Trains on clean images and on those whose prediction diverges most from theirs."""
+    return train(config, options, lambda student, threat: TRADES(student, threat, options))
 
 
-def train(config: Config, method: str, objective_for: Callable[[PixelClassifier, Threat], Objective]) -> None:
+def train(
+    config: Config, options: Options, objective_for: Callable[[PixelClassifier, Threat], Objective]
+) -> "training.Result":
     """Runs one method from the data to the teacher's folder."""
-    threat = parse_threat(config.threat)
-    accelerator = make_accelerator(config.run)
-    identity = identity_of(accelerator, method, config)
-    check_folder(config.run, identity)
-    data = load_data(config.source)
-    set_seed(config.training.seed)
-    start = pin(config.student) if is_checkpoint(config.student) else ""
-    student = open_student(
-        start or config.student, config.student_args, num_classes=data.num_classes, image_shape=data.image_shape
-    )
-    task = open_task(accelerator, data, config.source, config.training, threat, student)
-    objective = objective_for(student, threat)
-    claim_folder(accelerator, config.run, identity)
-    set_seed(config.training.seed, device_specific=True)
-
-    best, progress = task.fit(accelerator, objective, config.training, config.run)
-    result = trained(accelerator, method, best, task.evaluate(accelerator, best, method), progress)
-    accelerator.print(table([result], data.name, threat))
-    save_result(
-        accelerator,
-        config.run.output / "student",
-        result,
-        task,
-        method=method,
-        seed=config.training.seed,
-        starts_from=public(start),
-    )
-    accelerator.end_training()
+    run = training.open_run(config, options)
+    student, starts_from = hub.open_student(config.student, config.student_args, run.data)
+    return run.complete(student, objective_for(student, run.threat), starts_from=starts_from)
 
 
 if __name__ == "__main__":

@@ -12,28 +12,11 @@ as upper bounds. Flagged ones can't be on the Pareto front.
 from pathlib import Path
 
 import tyro
-from tabulate import tabulate
 
-from robust_hub.catalogue import MODEL_CARDS, list_models
-from robust_hub.claims import Claim
-from robust_hub.command_line import command_line, tell
-from robust_hub.pages import PAGE, pareto_front, write_page
-from robust_hub.reports import AUTO_ATTACK
-from robust_hub.safety import CONFIG
-
-COLUMNS = (
-    "model",
-    "data",
-    "threat",
-    "parameters",
-    "clean %",
-    "robust %",
-    "protocol",
-    "flagged",
-    "training s",
-    "with teacher s",
-    "front",
-)
+from robust_hub import leaderboard
+from robust_hub.hub import MODEL_CARDS, list_models
+from robust_hub.launch import command_line, tell
+from robust_hub.names import CONFIG
 
 
 def compare(folder: tyro.conf.Positional[Path] = MODEL_CARDS, *, html: Path | None = None) -> None:
@@ -50,35 +33,15 @@ def compare(folder: tyro.conf.Positional[Path] = MODEL_CARDS, *, html: Path | No
             f"no model in {folder} has an evaluation; write one with recipes/evaluate.py --update-card, or "
             "name another folder that holds models' folders"
         )
-    listed = {Path(model.place).name for model in models}
+    listed = {Path(place).name: info for place, info in models.items()}
     unevaluated = [name for name in names if name not in listed]
-    front = pareto_front(model.claim for model in models)
-    rows = [_row(model.claim, on_front=model.claim in front) for model in models]
-    tell(tabulate(rows, COLUMNS, tablefmt="github", intfmt=",", floatfmt=",.0f", missingval="not known"))
-    tell("\n<=: not AutoAttack, an upper bound; front: nobody of the same data, threat and protocol is both cheaper")
-    tell("and more robust. Seconds are those of each model's own hardware; see its card.")
+    tell(leaderboard.model_table(listed))
     if unevaluated:
         tell(f"Not evaluated yet: {', '.join(unevaluated)}")
     if html is not None:
-        file = html / PAGE if html.is_dir() else html
-        write_page(file, models, unevaluated=unevaluated)
+        file = html / leaderboard.PAGE if html.is_dir() else html
+        leaderboard.write_page(file, models, unevaluated=unevaluated)
         tell(f"written: {file}")
-
-
-def _row(claim: Claim, *, on_front: bool) -> tuple:
-    return (
-        claim.name,
-        claim.data,
-        claim.threat,
-        claim.parameters,
-        str(claim.clean_accuracy),
-        f"{'' if claim.protocol == AUTO_ATTACK else '<= '}{claim.robust_accuracy}",
-        claim.protocol,
-        f"{claim.flagged} of {claim.checks}",
-        claim.seconds,
-        claim.seconds_with_teacher,
-        "*" if on_front else "",
-    )
 
 
 if __name__ == "__main__":

@@ -15,26 +15,10 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from accelerate import PartialState
-
-from robust_hub.cards import short_name
-from robust_hub.classifiers import PixelClassifier
-from robust_hub.command_line import Json, command_line
-from robust_hub.facts import Facts
-from robust_hub.folders import save
-from robust_hub.foreign import (
-    count_classes,
-    create_target,
-    fill,
-    find_mapping,
-    import_original,
-    prove,
-    read_checkpoint,
-    settle_normaliser,
-    stock_original,
-)
-from robust_hub.results import model_name
-from robust_hub.runs import told_command
+from robust_hub import conversion, launch, model_folder
+from robust_hub.launch import Json, command_line, tell
+from robust_hub.model_folder import Provenance, model_name, short_name
+from robust_hub.models import PixelClassifier
 from robust_hub.threats import parse_threat
 
 UNPROVEN = "not proven, as the original module is not at hand"
@@ -105,16 +89,16 @@ class Config:
 
 def convert(config: Config) -> None:
     """Converts a checkpoint and prints how."""
-    source, say = config.source, PartialState().print
+    source = config.source
     check(config)
-    foreign = read_checkpoint(source.checkpoint, key=source.key, without=source.without)
-    say(foreign)
-    normaliser = settle_normaliser(foreign.normaliser, source.mean, source.std)
-    num_classes = count_classes(foreign.weights)
+    foreign = conversion.read_checkpoint(source.checkpoint, key=source.key, without=source.without)
+    tell(foreign)
+    normaliser = conversion.settle_normaliser(foreign.normaliser, source.mean, source.std)
+    num_classes = conversion.count_classes(foreign.weights)
     label_names = list(config.claims.label_names)
     if label_names and len(label_names) != num_classes:
         raise ValueError(f"the checkpoint has {num_classes} classes and --label-names has {len(label_names)} names")
-    classifier = create_target(
+    classifier = conversion.create_target(
         config.architecture,
         config.model_args,
         num_classes=num_classes,
@@ -122,18 +106,18 @@ def convert(config: Config) -> None:
         image_size=config.image_size,
     )
     if source.original:
-        original = import_original(source.original, num_classes)
+        original = conversion.import_original(source.original, num_classes)
         foreign = foreign.in_order_of(original)
     else:
-        original = stock_original(config.architecture, foreign, num_classes)
-    mapping = find_mapping(foreign.weights, classifier.model.state_dict(), ordered=foreign.ordered)
-    say(f"\n{mapping.table()}\n")
-    fill(classifier, foreign.weights, mapping)
+        original = conversion.stock_original(config.architecture, foreign, num_classes)
+    mapping = conversion.find_mapping(foreign.weights, classifier.model.state_dict(), ordered=foreign.ordered)
+    tell(f"\n{mapping.table()}\n")
+    conversion.fill(classifier, foreign.weights, mapping)
     unproven = ", and ".join(filter(None, (UNPROVEN, mapping.doubts)))
-    proof = prove(original, foreign, classifier) if original else unproven
-    say(proof)
-    save(config.output, classifier, facts_of(config, classifier, proof), label_names=label_names)
-    say(f"\nwritten: timm.create_model('local-dir:{config.output}', pretrained=True)")
+    proof = conversion.prove(original, foreign, classifier) if original else unproven
+    tell(proof)
+    model_folder.save(config.output, classifier, provenance_of(config, classifier, proof), label_names=label_names)
+    tell(f"\nwritten: timm.create_model('local-dir:{config.output}', pretrained=True)")
 
 
 def check(config: Config) -> None:
@@ -152,7 +136,7 @@ def check(config: Config) -> None:
         raise ValueError(f"{config.output} is there already; choose another --output")
 
 
-def facts_of(config: Config, classifier: PixelClassifier, proof: str) -> Facts:
+def provenance_of(config: Config, classifier: PixelClassifier, proof: str) -> Provenance:
     """Collects what the card tells."""
     claims, threat = config.claims, parse_threat(config.claims.threat)
     method, data = (
@@ -161,7 +145,7 @@ def facts_of(config: Config, classifier: PixelClassifier, proof: str) -> Facts:
     file = config.source.checkpoint
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     whence = f", from {claims.origin}" if claims.origin else ""
-    return Facts(
+    return Provenance(
         name=model_name(config.architecture, method, threat, data),
         architecture=config.architecture,
         parameters=sum(parameter.numel() for parameter in classifier.parameters()),
@@ -169,7 +153,7 @@ def facts_of(config: Config, classifier: PixelClassifier, proof: str) -> Facts:
         data=claims.data,
         threat=str(threat),
         eps=threat.eps,
-        command=told_command("python"),
+        command=launch.told_command("python"),
         origin=f"Converted from {file.name} (sha256 {digest}){whence}; the conversion is {proof}.",
         license=claims.license.strip(),
     )

@@ -9,21 +9,16 @@ Expected: the CIFAR-10 teacher of model_cards/ on CIFAR-100 (25,000 images, a te
 at linf 8/255 (n = 1,000, PGD-50, seed 0, 77 s on one core of an AMD EPYC in bf16).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import nn
 
-from robust_hub.architectures.mlp_headed import with_mlp_head
-from robust_hub.classifiers import PixelClassifier
-from robust_hub.command_line import command_line
+from robust_hub import hub, model_folder, models, training
 from robust_hub.data import Source
-from robust_hub.hub import load_with_new_head
-from robust_hub.lessons import Lesson, open_lesson
-from robust_hub.methods import Retraining
-from robust_hub.probes import HEAD_TRAINING, linear_head
-from robust_hub.results import Result
-from robust_hub.runs import Run
-from robust_hub.training import Progress, Training
+from robust_hub.launch import Output, command_line
+from robust_hub.methods import ProbeOptions, Retraining
+from robust_hub.models import PixelClassifier
+from robust_hub.training import HEAD_TRAINING, TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -33,54 +28,39 @@ class Config:
     Attributes:
         teacher: the robust classifier, hf-hub:ORG/NAME or local-dir:FOLDER; its classes may be others.
         source: the images.
-        run: where the run writes.
+        output: where the run writes.
         threat: linf:EPS or l2:EPS, in pixel units; used to test, never to train.
-        retrain_stages: how many of the last stages are trained after the head, on augmented natural images.
-        mlp: width of a hidden layer in the head; 0 for a linear head, which is what timm alone can load.
         training: how the head is learnt, and the stages after it.
     """
 
     teacher: str
     source: Source
-    run: Run
+    output: Output
     threat: str = "linf:8/255"
-    retrain_stages: int = 0
-    mlp: int = 0
-    training: Training = HEAD_TRAINING
+    training: TrainingConfig = HEAD_TRAINING
 
 
-def make_student(config: Config, lesson: Lesson) -> tuple[PixelClassifier, nn.Module]:
-    """Gives the robust classifier with an untrained head, and that head, which takes features."""
-    if config.mlp:
-        student = with_mlp_head(lesson.teacher.classifier, config.mlp, lesson.data.num_classes)
-        # The body is the teacher's, and so are the passes through it.
-        student.passes = lesson.teacher.passes
-        return student, nn.Sequential(student.model.hidden, student.model.head)
-    student = load_with_new_head(lesson.checkpoint, lesson.data.num_classes)
-    return student, linear_head(student)
-
-
-def probe(config: Config) -> Result:
+def probe(config: Config, options: ProbeOptions = ProbeOptions()):
     """Trains a head on a frozen robust classifier, and the last stages where asked for."""
-    if config.mlp < 0 or config.retrain_stages < 0:
-        raise ValueError(f"mlp and retrain_stages must be at least 0, got {config.mlp} and {config.retrain_stages}")
-    lesson = open_lesson(config, f"Probe(retrain_stages={config.retrain_stages}, mlp={config.mlp})")
-    student, head = make_student(config, lesson)
-    # Made before anything is written, so that it can refuse; what it freezes is what the head does not train.
-    retraining = Retraining(student, stages=config.retrain_stages) if config.retrain_stages else None
-    task = lesson.open_task(student)
-    lesson.begin()
-    lesson.fit_head(lesson.teacher.classifier if config.mlp else student, head, "features", config.training)
-    lesson.warn_unless_robust(student, "probed teacher")
-    if retraining:
-        result = lesson.fit(retraining, task)
-    else:
-        passes = replace(student.passes)
-        images = passes.forward * lesson.accelerator.num_processes
-        progress = Progress(epoch=config.training.epochs, images=images, passes={"student": passes})
-        result = lesson.tested(student, progress, task)
-    lesson.finish(result, task, starts_from=lesson.lineage.name)
-    return result
+    teacher = hub.open_folder(config.teacher)
+    run = training.open_run(config, options, teacher)
+    student, head = make_student(run, options.mlp)
+    # It refuses before anything is written; what it freezes is what the head does not train.
+    retraining = Retraining(student, stages=options.retrain_stages) if options.retrain_stages else None
+    return run.complete(student, retraining, head=head, starts_from=teacher.public_place)
+
+
+def make_student(run: "training.TrainingRun", hidden: int) -> "tuple[PixelClassifier, training.NewHead]":
+    """Gives the robust classifier with an untrained head, and that head; one of two layers where `hidden` is not 0."""
+    options = run.config.training
+    if hidden:
+        student = models.with_mlp_head(run.teacher.classifier, hidden, run.data.num_classes)
+        # The body is the teacher's, and so are the passes through it.
+        student.passes = run.teacher.passes
+        module = nn.Sequential(student.model.hidden, student.model.head)
+        return student, training.NewHead(module, run.teacher.classifier, options)
+    student = model_folder.load_with_new_head(run.folder, run.data.num_classes)
+    return student, training.NewHead(training.linear_head(student), student, options)
 
 
 if __name__ == "__main__":

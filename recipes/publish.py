@@ -1,26 +1,23 @@
 """Publishes a model folder on the Hub, after checking that it is what its card says.
 
-    python recipes/publish.py runs/transfer/student --repo-id ORG/NAME --license mit
-    python recipes/publish.py --all
+    python recipes/publish.py folder runs/transfer/student --repo-id ORG/NAME --license mit
+    python recipes/publish.py all
 
 The folder needs an evaluation: run `recipes/evaluate.py --model local-dir:FOLDER --update-card` first. It is loaded,
 its evidence is verified, and everything goes up in one commit; running it again sends nothing that is there already.
-The token is that of `hf auth login`, or of the environment variable HF_TOKEN. `--all` brings up every folder of
-model_cards/, each to the repository that its card names.
+The token is that of `hf auth login`, or of the environment variable HF_TOKEN. `all` brings up every folder of
+model_cards/, each to the repository that its card names. `--dry-run` checks everything, and neither writes nor sends.
 """
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import tyro
 
-from robust_hub.catalogue import MODEL_CARDS, ORGANISATION
-from robust_hub.command_line import command_line, tell
-from robust_hub.folders import describe, files_of, require_facts
-from robust_hub.publishing import Destination, check_folder, publish
-from robust_hub.reports import Report
-from robust_hub.safety import CONFIG
+from robust_hub import evaluation, hub, model_folder
+from robust_hub.hub import Destination
+from robust_hub.launch import command_line, tell
+from robust_hub.names import CONFIG
 
 
 def publish_folder(
@@ -49,41 +46,41 @@ def publish_folder(
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}; give a model folder that a recipe wrote")
     if rewrite_card:
-        describe(folder, require_facts(folder), Report.read(folder))
-    facts, report, verified = check_folder(folder, data=data, allow_flagged=allow_flagged)
+        model_folder.describe(folder, model_folder.require_provenance(folder), evaluation.Report.read(folder))
+    provenance, report, verified = hub.check_folder(folder, data=data, allow_flagged=allow_flagged)
     tell(verified)
-    inherited = facts.teacher.license if facts.teacher else ""
-    told = replace(facts, license=license or facts.license or inherited, repository=destination.repo_id)
+    inherited = provenance.teacher.license if provenance.teacher else ""
+    told = replace(provenance, license=license or provenance.license or inherited, repository=destination.repo_id)
     if not told.license:
         raise ValueError(f"{folder} states no licence; say which with --license, for example --license mit")
     if dry_run:
-        sizes = [f"  {name}, {(folder / name).stat().st_size:,} bytes" for name in files_of(folder)]
+        sizes = [f"  {name}, {(folder / name).stat().st_size:,} bytes" for name in model_folder.files_of(folder)]
         tell("\n".join([f"would go to {destination.repo_id}:", *sizes]))
         return
-    if told != facts:
-        describe(folder, told, report)
-    done = publish(folder, destination)
+    if told != provenance:
+        model_folder.describe(folder, told, report)
+    done = hub.publish(folder, destination)
     tell(f"{'published' if done.new else 'there already'}: {done.url}")
     if done.others:
         tell(f"left alone in the repository: {', '.join(done.others)}")
     tell(f"timm.create_model('hf-hub:{destination.repo_id}', pretrained=True)")
 
 
-def publish_all(*, all: bool, data: Path = Path(), private: bool = False, dry_run: bool = False) -> None:
+def publish_all(*, data: Path = Path(), private: bool = False, dry_run: bool = False) -> None:
     """Publishes every folder of model_cards/.
 
     Args:
-        all: means it.
         data: a folder that has data sets in it, by the names that the evaluations call them.
         private: whether repositories that are made now can be seen by their organisation only.
         dry_run: checks everything, and neither writes nor sends anything.
     """
     refused = []
-    for folder in sorted(file.parent for file in MODEL_CARDS.glob(f"*/{CONFIG}")):
+    for folder in sorted(file.parent for file in hub.MODEL_CARDS.glob(f"*/{CONFIG}")):
         tell(f"\n{folder.name}")
         try:
-            facts, name = require_facts(folder), Report.read(folder).source.data
-            destination = Destination(facts.repository or f"{ORGANISATION}/{folder.name}", private)
+            name = evaluation.Report.read(folder).source.data
+            repository = model_folder.require_provenance(folder).repository
+            destination = Destination(repository or f"{hub.ORGANISATION}/{folder.name}", private)
             place = str(data / name) if (data / name).is_dir() else ""
             publish_folder(folder, destination, data=place, dry_run=dry_run)
         except ValueError as error:
@@ -94,4 +91,4 @@ def publish_all(*, all: bool, data: Path = Path(), private: bool = False, dry_ru
 
 
 if __name__ == "__main__":
-    command_line({"all": publish_all} if "--all" in sys.argv else {"publish": publish_folder})
+    command_line({"folder": publish_folder, "all": publish_all})

@@ -3,11 +3,19 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
+if TYPE_CHECKING:
+    from robust_hub.types import Images, PerExample
 
-from robust_hub.types import Images, PerExample
+
+def __getattr__(name: str) -> object:
+    """Gives the types of tensors to whoever asks for them at run time: lists of models need a threat, and no torch."""
+    if name not in ("Images", "PerExample"):
+        raise AttributeError(f"{__name__} has no {name}")
+    from robust_hub import types
+
+    return getattr(types, name)
 
 
 class Threat(ABC):
@@ -17,19 +25,19 @@ class Threat(ABC):
     eps: float
 
     @abstractmethod
-    def project(self, delta: Images) -> Images:
+    def project(self, delta: "Images") -> "Images":
         """Moves each perturbation to the nearest point of the ball."""
 
     @abstractmethod
-    def sample(self, like: Images) -> Images:
+    def sample(self, like: "Images") -> "Images":
         """Draws perturbations uniformly from the ball, shaped like the argument."""
 
     @abstractmethod
-    def steepest_ascent(self, grad: Images) -> Images:
+    def steepest_ascent(self, grad: "Images") -> "Images":
         """Gives the direction of unit norm along which a loss with this gradient grows fastest."""
 
     @abstractmethod
-    def norm(self, delta: Images) -> PerExample:
+    def norm(self, delta: "Images") -> "PerExample":
         """Measures each perturbation, in pixel units."""
 
     def __str__(self) -> str:
@@ -52,19 +60,21 @@ class Linf(Threat):
     def __post_init__(self) -> None:
         _check_radius(self.eps)
 
-    def project(self, delta: Images) -> Images:
+    def project(self, delta: "Images") -> "Images":
         """See `Threat.project`."""
         return delta.clamp(-self.eps, self.eps)
 
-    def sample(self, like: Images) -> Images:
+    def sample(self, like: "Images") -> "Images":
         """See `Threat.sample`."""
+        import torch
+
         return torch.empty_like(like).uniform_(-self.eps, self.eps)
 
-    def steepest_ascent(self, grad: Images) -> Images:
+    def steepest_ascent(self, grad: "Images") -> "Images":
         """See `Threat.steepest_ascent`."""
         return grad.sign()
 
-    def norm(self, delta: Images) -> PerExample:
+    def norm(self, delta: "Images") -> "PerExample":
         """See `Threat.norm`."""
         return delta.abs().flatten(1).amax(1)
 
@@ -79,29 +89,33 @@ class L2(Threat):
     def __post_init__(self) -> None:
         _check_radius(self.eps)
 
-    def project(self, delta: Images) -> Images:
+    def project(self, delta: "Images") -> "Images":
         """See `Threat.project`."""
         return delta * (self.eps / _column(self.norm(delta)).clamp_min(1e-12)).clamp_max(1)
 
-    def sample(self, like: Images) -> Images:
+    def sample(self, like: "Images") -> "Images":
         """See `Threat.sample`."""
+        import torch
+
         dimensions = math.prod(like.shape[1:])
         radius = self.eps * torch.rand_like(like[:, :1, :1, :1]) ** (1 / dimensions)
         return radius * self.steepest_ascent(torch.randn_like(like))
 
-    def steepest_ascent(self, grad: Images) -> Images:
+    def steepest_ascent(self, grad: "Images") -> "Images":
         """See `Threat.steepest_ascent`."""
+        import torch
+
         # Scaled first: squares of small gradients underflow in float32, and the step would shrink with them.
         largest = _column(grad.abs().flatten(1).amax(1))
         scaled = grad / torch.where(largest > 0, largest, 1)
         return scaled / _column(self.norm(scaled)).clamp_min(1)
 
-    def norm(self, delta: Images) -> PerExample:
+    def norm(self, delta: "Images") -> "PerExample":
         """See `Threat.norm`."""
         return delta.flatten(1).norm(dim=1)
 
 
-def _column(per_example: PerExample) -> Images:
+def _column(per_example: "PerExample") -> "Images":
     return per_example[:, None, None, None]
 
 

@@ -9,17 +9,16 @@ from accelerate import Accelerator
 from PIL import Image
 
 from recipes import evaluate
-from robust_hub.architectures import create_classifier
 from robust_hub.attacks import AutoAttack
-from robust_hub.classifiers import PixelClassifier
 from robust_hub.data import Source, evaluation_loader, load_data, split_sha256, subset
-from robust_hub.evaluation import Check, Cost, Evaluation, Journal, evaluate_in_stages
-from robust_hub.facts import Facts, TrainingRun
-from robust_hub.folders import PICTURES, add_evaluation, save
+from robust_hub.evaluation import Check, Cost, Evaluation, Journal, Report, evaluate_in_stages
 from robust_hub.hub import load
+from robust_hub.launch import Output
 from robust_hub.losses import cross_entropy
-from robust_hub.reports import EVIDENCE, Report
-from robust_hub.runs import Run
+from robust_hub.model_folder import Provenance, TrainingCost, add_evaluation, save
+from robust_hub.model_folder.saving import PICTURES
+from robust_hub.models import PixelClassifier, create_classifier
+from robust_hub.names import EVIDENCE
 from robust_hub.threats import parse_threat
 
 CNN = {"layers": [1, 1, 1, 1], "channels": [4, 4, 4, 16]}
@@ -28,8 +27,8 @@ NAMES = ["ant", 'bee: "striped"', "cat | dog"]
 CLEAN, ROBUST = np.array([1, 1, 1, 0], bool), np.array([1, 0, 0, 0], bool)
 
 
-def facts(architecture: str) -> Facts:
-    return Facts(
+def provenance(architecture: str) -> Provenance:
+    return Provenance(
         name=f"{architecture}.plain_linf8_synthetic",
         architecture=architecture,
         parameters=10,
@@ -38,7 +37,7 @@ def facts(architecture: str) -> Facts:
         threat="linf:8/255",
         eps=8 / 255,
         command="accelerate launch recipes/transfer.py",
-        training=TrainingRun(
+        training=TrainingCost(
             seed=0,
             best_epoch=1,
             seconds=2.0,
@@ -77,7 +76,7 @@ def report(classifier: PixelClassifier, label_names: list[str], *, flagged: bool
 def saved(folder: Path, classifier: PixelClassifier) -> Path:
     """Saves a classifier with made-up facts and a made-up report."""
     told = report(classifier, NAMES)
-    save(folder, classifier, facts(classifier.architecture), label_names=NAMES, report=told)
+    save(folder, classifier, provenance(classifier.architecture), label_names=NAMES, report=told)
     return folder
 
 
@@ -94,7 +93,7 @@ def trained(place: Path, architecture: str, model_args: dict) -> Path:
             cross_entropy(classifier(images), labels).mean().backward()
             optimizer.step()
     parameters = sum(parameter.numel() for parameter in classifier.parameters())
-    known = replace(facts(architecture), parameters=parameters)
+    known = replace(provenance(architecture), parameters=parameters)
     save(place, classifier.eval(), known, label_names=data.label_names)
     return place
 
@@ -109,7 +108,7 @@ def quick_evaluation(folder: Path, output: Path, **changes) -> evaluate.Config:
         "batch_size": 8,
         **changes,
     }
-    return evaluate.Config(model=f"local-dir:{folder}", run=Run(output), **options)
+    return evaluate.Config(model=f"local-dir:{folder}", output=Output(output), **options)
 
 
 def evaluated(place: Path, architecture: str, model_args: dict) -> Path:

@@ -9,13 +9,13 @@ import pytest
 from huggingface_hub import constants
 
 from robust_hub.__main__ import main
-from robust_hub.architectures import create_classifier
-from robust_hub.catalogue import list_models
 from robust_hub.data import Source
-from robust_hub.folders import files_of, save
-from robust_hub.messages import CheckpointError
-from tests.hub_server import File, Repository
-from tests.made_up import CNN, NAMES, facts, report
+from robust_hub.errors import CheckpointError
+from robust_hub.hub import list_models
+from robust_hub.model_folder import files_of, save
+from robust_hub.models import create_classifier
+from tests.loopback_hub.server import File, Repository
+from tests.made_up import CNN, NAMES, provenance, report
 
 DIGITS = {"threat": "l2:0.5", "eps": 0.5, "method": "RRM(projection=False)", "parameters": 20}
 
@@ -26,9 +26,9 @@ def models(tmp_path, student):
     resnet = create_classifier("resnet18_cifar", CNN, num_classes=3, image_shape=(3, 16, 16))
     digits = replace(report(student, NAMES), threat="l2:0.5", source=Source("digits"))
     told = {
-        "vit": (student, facts("vit_tiny_patch16_224"), report(student, NAMES)),
-        "resnet": (resnet, facts("resnet18_cifar"), report(resnet, NAMES, flagged=True)),
-        "digits": (student, replace(facts("vit_tiny_patch16_224"), **DIGITS), digits),
+        "vit": (student, provenance("vit_tiny_patch16_224"), report(student, NAMES)),
+        "resnet": (resnet, provenance("resnet18_cifar"), report(resnet, NAMES, flagged=True)),
+        "digits": (student, replace(provenance("vit_tiny_patch16_224"), **DIGITS), digits),
     }
     for name, (classifier, known, measured) in told.items():
         save(tmp_path / "models" / name, classifier, known, label_names=NAMES, report=measured)
@@ -73,10 +73,8 @@ def run(monkeypatch, capsys, *words: str) -> tuple[int, str, str]:
     ],
 )
 def test_models_are_found_by_what_they_are_and_withstand(on_the_hub, models, wanted, names):
-    assert {model.place for model in list_models(**wanted)} == {f"hf-hub:tiny-org/{name}" for name in names}
-    assert {model.place for model in list_models(**wanted, folder=models)} == {
-        f"local-dir:{models / name}" for name in names
-    }
+    assert set(list_models(**wanted)) == {f"hf-hub:tiny-org/{name}" for name in names}
+    assert set(list_models(**wanted, folder=models)) == {f"local-dir:{models / name}" for name in names}
 
 
 def test_what_is_not_in_place_yet_is_not_listed(models):
@@ -100,9 +98,7 @@ def test_a_claim_of_what_can_not_be_is_not_listed(models, change):
     config = json.loads((models / "vit" / "config.json").read_text())
     config["robustness"]["claim"] |= change
     (models / "vit" / "config.json").write_text(json.dumps(config))
-    assert {model.place for model in list_models(folder=models)} == {
-        f"local-dir:{models / name}" for name in ("resnet", "digits")
-    }
+    assert set(list_models(folder=models)) == {f"local-dir:{models / name}" for name in ("resnet", "digits")}
 
 
 def test_a_share_that_is_a_percentage_is_told(models):
@@ -127,8 +123,8 @@ def test_models_of_the_cache_are_listed_without_the_hub(on_the_hub, monkeypatch,
     assert run(monkeypatch, capsys, "show", "hf-hub:tiny-org/vit")[0] == 0
     on_the_hub.requests.clear()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    (model,) = list_models()
-    assert model.place.startswith("hf-hub:tiny-org/vit@")
+    (place,) = list_models()
+    assert place.startswith("hf-hub:tiny-org/vit@")
     assert not on_the_hub.requests
 
 
@@ -145,14 +141,18 @@ def test_list_prints_figures_protocol_and_flags(models, monkeypatch, capsys):
     assert code == 0
     row = next(line for line in out.splitlines() if "resnet" in line)
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[2:] == [
+    assert cells[1:] == [
         "synthetic",
         "linf:8/255",
+        "10",
         "75.0 [19.4, 99.4]",
-        "25.0 [0.6, 80.6]",
+        "<= 25.0 [0.6, 80.6]",
         "pgd, not AutoAttack",
-        "1",
+        "1 of 1",
         "robust_hub",
+        "2",
+        "2",
+        "",
     ]
     assert "1 models; figures are their publishers'" in out
 

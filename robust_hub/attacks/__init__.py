@@ -3,27 +3,6 @@
 An attack leaves parameter gradients and the train/eval mode as they were, and runs the classifier in eval mode.
 """
 
-from robust_hub.attacks.apgd import APGD, TargetedAPGD
-from robust_hub.attacks.auto_attack import AutoAttack
-from robust_hub.attacks.base import Attack, Ensemble, SearchClassifier, Stage, eval_mode
-from robust_hub.attacks.fab import TargetedFAB
-from robust_hub.attacks.fgsm import FGSM, NFGSM
-from robust_hub.attacks.pgd import PGD, ascend
-from robust_hub.attacks.square import Square
+import lazy_loader
 
-__all__ = [
-    "APGD",
-    "FGSM",
-    "NFGSM",
-    "PGD",
-    "Attack",
-    "AutoAttack",
-    "Ensemble",
-    "SearchClassifier",
-    "Square",
-    "Stage",
-    "TargetedAPGD",
-    "TargetedFAB",
-    "ascend",
-    "eval_mode",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

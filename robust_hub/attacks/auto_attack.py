@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from robust_hub.attacks.apgd import APGD, TargetedAPGD
 from robust_hub.attacks.base import Found, Stage, eval_mode, in_turn, misclassified
 from robust_hub.attacks.fab import TargetedFAB
+from robust_hub.attacks.protocol import VERSIONS, WITHOUT_GRADIENTS, Version, protocol_of
 from robust_hub.attacks.square import Square
 from robust_hub.losses import targeted_difference_of_logits_ratio, targeted_margin
 from robust_hub.threats import Threat
@@ -34,20 +34,25 @@ class AutoAttack:
     """
 
     threat: Threat
-    version: Literal["standard", "quick"] = "standard"
+    version: Version = "standard"
 
     def __post_init__(self) -> None:
-        if self.version not in ("standard", "quick"):
-            raise ValueError(f"version must be standard or quick, got '{self.version}'")
+        if self.version not in VERSIONS:
+            raise ValueError(f"version must be {' or '.join(VERSIONS)}, got '{self.version}'")
 
     @property
     def protocol(self) -> str:
         """What its result may be called."""
-        return "AutoAttack, standard" if self.version == "standard" else "APGD-CE and APGD-T, not AutoAttack"
+        return protocol_of(VERSIONS[self.version])
+
+    @property
+    def last_with_gradients(self) -> str:
+        """The name of the last attack that uses gradients; Square, where it runs, has none."""
+        return next(name for name in reversed(VERSIONS[self.version]) if name not in WITHOUT_GRADIENTS)
 
     def __repr__(self) -> str:
         """Writes the protocol and the threat."""
-        return f"{self.protocol}, {self.threat}"
+        return f"{self.protocol}, {'standard, ' if self.version == 'standard' else ''}{self.threat}"
 
     def stages(self, num_classes: int) -> dict[str, Stage]:
         """Gives the attacks in their order, by their names.
@@ -59,10 +64,13 @@ class AutoAttack:
             raise ValueError(f"an attack needs at least 2 classes, the classifier has {num_classes}")
         targets = min(MOST_TARGETS, num_classes - 1)
         loss = targeted_difference_of_logits_ratio if num_classes >= CLASSES_FOR_A_RATIO else targeted_margin
-        quick = {"apgd-ce": APGD(self.threat), "apgd-t": TargetedAPGD(self.threat, targets=targets, loss=loss)}
-        if self.version == "quick":
-            return quick
-        return {**quick, "fab-t": TargetedFAB(self.threat, targets=targets), "square": Square(self.threat)}
+        attacks = {
+            "apgd-ce": APGD(self.threat),
+            "apgd-t": TargetedAPGD(self.threat, targets=targets, loss=loss),
+            "fab-t": TargetedFAB(self.threat, targets=targets),
+            "square": Square(self.threat),
+        }
+        return {name: attacks[name] for name in VERSIONS[self.version]}
 
     def __call__(self, classifier: nn.Module, images: Images, labels: Labels) -> Images:
         """Returns adversarial images; where none was found, what the last stage came to."""

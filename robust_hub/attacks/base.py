@@ -7,7 +7,6 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from robust_hub.threats import Threat
 from robust_hub.types import Images, Labels, Logits, Mask, PerExample
 
 Attack = Callable[[nn.Module, Images, Labels], Images]
@@ -21,16 +20,6 @@ class Stage(Protocol):
 
     def __call__(self, classifier: nn.Module, images: Images, labels: Labels) -> Images:
         """Returns adversarial images."""
-
-
-@runtime_checkable
-class Ensemble(Protocol):
-    """Attacks that follow each other, each on what the ones before have left standing."""
-
-    threat: Threat
-
-    def stages(self, num_classes: int) -> dict[str, Stage]:
-        """Gives the attacks in their order, by their names."""
 
 
 class Found(NamedTuple):

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow.parquet
@@ -12,32 +11,11 @@ from datasets import ClassLabel, Dataset, Image, load_dataset
 
 from robust_hub.data.builtin import BUILTIN
 from robust_hub.data.images import read_image
-from robust_hub.messages import close_names, first_line
-
-Augmentation = Literal["crop-flip", "crop", "none"]
+from robust_hub.data.source import Source
+from robust_hub.errors import close_names, first_line
 
 HELD_OUT = 0.1
 TEST_HELD_OUT = 0.2
-
-
-@dataclass(frozen=True)
-class Source:
-    """Which images to learn from and to test on.
-
-    Attributes:
-        data: digits, synthetic, a local folder of parquet files or images, or a data set on the Hub.
-        image_column: its image column; found by type where empty.
-        label_column: its label column; found by type where empty.
-        augmentation: random crop, with or without a flip (no flip for digits): of the image zero-padded by an eighth
-            where the set fits in memory, timm's random resized crop where it is streamed.
-        test_images: at most so many images are tested, drawn at random but always the same.
-    """
-
-    data: str
-    image_column: str = ""
-    label_column: str = ""
-    augmentation: Augmentation = "crop-flip"
-    test_images: int = 1000
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,11 @@ import torch.nn.functional as F
 from datasets import Dataset
 from torch import Tensor
 
-from robust_hub.data.datasets import Augmentation
 from robust_hub.data.images import fit_image, image_to_tensor, read_image
-from robust_hub.data.streaming import WHOLE, Ordered, Shard, Shuffled, Streamed, mix
+from robust_hub.data.sharding import WHOLE, Shard, mix
+from robust_hub.data.source import Augmentation
+from robust_hub.data.streaming import Ordered, Shuffled, Streamed
+from robust_hub.types import Images, Labels
 
 IN_MEMORY_BYTES = 2 * 2**30
 
@@ -92,6 +94,11 @@ def evaluation_loader(
     return Streamed(share, input_size, Ordered(len(share), batch_size), "none", device, shard)
 
 
+def batches_of(images: Images, labels: Labels, *, batch_size: int) -> Loader:
+    """Makes a loader of images in [0, 1] that are at hand already, in their order."""
+    return _InOrder(images, labels, batch_size)
+
+
 def _fits(rows: Dataset, input_size: tuple[int, int, int]) -> bool:
     return len(rows) * int(np.prod(input_size)) <= IN_MEMORY_BYTES
 
@@ -106,7 +113,7 @@ def _read_all(rows: Dataset, input_size: tuple[int, int, int], device: torch.dev
 
 
 def _to_float(images: Tensor) -> Tensor:
-    return images.float().div_(255)
+    return images.float().div_(255) if images.dtype == torch.uint8 else images
 
 
 def all_crops(images: Tensor) -> Tensor:

@@ -16,36 +16,9 @@ from timm.data import create_transform
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from robust_hub.data.datasets import Augmentation
 from robust_hub.data.images import fit_image, image_to_tensor, read_image
-
-
-@dataclass(frozen=True)
-class Shard:
-    """How a batch is divided: into `accumulate` steps, each of them among `world` processes; this one is `rank`."""
-
-    rank: int = 0
-    world: int = 1
-    accumulate: int = 1
-
-    def local(self, batch_size: int) -> int:
-        """The images this process takes at a time out of a batch of that many."""
-        return batch_size // (self.world * self.accumulate)
-
-    def slices(self, batches: int, batch_size: int) -> Iterator[slice]:
-        """Yields which positions of the shuffled set this process takes, step by step."""
-        local = self.local(batch_size)
-        for part in range(batches * self.accumulate):
-            start = (part * self.world + self.rank) * local
-            yield slice(start, start + local)
-
-
-WHOLE = Shard()
-
-
-def mix(seed: int, *parts: int) -> int:
-    """Makes one seed of a run's seed and what else decides, such as the epoch."""
-    return int(np.random.SeedSequence((seed, *parts)).generate_state(1)[0])
+from robust_hub.data.sharding import Shard, mix
+from robust_hub.data.source import Augmentation
 
 
 @dataclass
@@ -101,7 +74,7 @@ class Streamed:
         self.batches = DataLoader(
             _Transformed(rows, input_size, augmentation),
             batch_sampler=sampler,
-            num_workers=min(8, max(1, len(os.sched_getaffinity(0)) // shard.world)),
+            num_workers=min(8, max(1, _cores() // shard.world)),
             pin_memory=device.type == "cuda",
             # Without one of its own it would draw from the global generator, once, and a resumed run would differ.
             generator=torch.Generator(),
@@ -121,6 +94,11 @@ class Streamed:
         except ValueError as error:
             # A worker's error comes with its whole traceback as the message; the last line is ours.
             raise ValueError(str(error).strip().splitlines()[-1].removeprefix("ValueError: ")) from None
+
+
+def _cores() -> int:
+    """Counts the cores that this process may use; those of the machine where the system can't tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Transformed:

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from robust_hub.attacks import eval_mode
 from robust_hub.data import Loader
-from robust_hub.evaluation.accuracy import right, strict_float32
-from robust_hub.messages import CheckpointError, first_line
+from robust_hub.errors import CheckpointError, first_line
+from robust_hub.evaluation.robust_accuracy import right, strict_float32
 from robust_hub.threats import Threat
-from robust_hub.types import Images
+from robust_hub.types import Images, Labels, Mask
 
 LEVELS = 2**15 - 1
 # Of indices, predicted, scale and perturbation.
@@ -55,6 +55,24 @@ class Evidence:
         """Adds the perturbations to the images they belong to, in float32."""
         delta = self.perturbation.to(images) * (self.scale / LEVELS)[:, None, None, None]
         return (images + delta).clamp(0, 1)
+
+    def fooling(self, classifier: nn.Module, images: Images, labels: Labels, threat: Threat) -> tuple[Labels, Mask]:
+        """Tells what counts as fooled, by the classifier's own verdict on the perturbations as they are stored.
+
+        Args:
+            classifier: in eval mode.
+            images: that the rows belong to, one each.
+            labels: of these images.
+            threat: the ball that the perturbations must lie in.
+
+        Returns:
+            The class of each perturbed image, and which lie in the ball and are misclassified.
+        """
+        adversarial = self.adversarial(images)
+        with torch.no_grad():
+            predicted = classifier(adversarial).argmax(1) if len(self) else self.predicted
+        inside = threat.norm(adversarial - images) <= threat.eps * (1 + ROUNDING)
+        return predicted, inside & (predicted != labels)
 
     def rows(self, chosen: Tensor) -> "Evidence":
         """Picks rows, by a mask or by numbers."""
@@ -115,10 +133,8 @@ def confirm(classifier: nn.Module, evidence: Evidence, loader: Loader, threat: T
             clean.append(right(classifier, images, labels).cpu().numpy())
             here = (evidence.indices >= begin) & (evidence.indices < begin + len(images))
             part = evidence.rows(here)
-            originals, true = images[part.indices - begin], labels[part.indices - begin]
-            adversarial = part.adversarial(originals)
-            inside = threat.norm(adversarial - originals) <= threat.eps * (1 + ROUNDING)
-            predicted = classifier(adversarial).argmax(1) if len(part) else part.predicted
-            confirmed[here.cpu()] = (inside & (predicted == part.predicted) & (predicted != true)).cpu()
+            row = part.indices - begin
+            predicted, fooled = part.fooling(classifier, images[row], labels[row], threat)
+            confirmed[here.cpu()] = (fooled & (predicted == part.predicted)).cpu()
             begin += len(images)
     return np.concatenate(clean), confirmed.numpy()

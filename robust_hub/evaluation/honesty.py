@@ -4,7 +4,7 @@ A classifier that hides its gradient, or answers at random, withstands attacks w
 measures one thing that comes out otherwise on a robust classifier than on one that only looks so.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,12 +13,12 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from robust_hub.attacks import PGD, Attack, Square, ascend, eval_mode
-from robust_hub.attacks.base import loss_and_gradient
-from robust_hub.classifiers import PixelClassifier
-from robust_hub.data.streaming import mix
-from robust_hub.evaluation.accuracy import right, strict_float32
+from robust_hub.attacks import PGD, Attack, Square, ascend, eval_mode, loss_and_gradient
+from robust_hub.data import mix
+from robust_hub.evaluation.accuracy import Check
+from robust_hub.evaluation.robust_accuracy import right, strict_float32
 from robust_hub.losses import cross_entropy, margin
+from robust_hub.models import PixelClassifier
 from robust_hub.threats import Threat
 from robust_hub.types import Images, Labels, Mask, PerExample
 
@@ -63,30 +63,6 @@ CHECKS = {
 BITS, BITS_MEANING = 32.0, "bits of the numbers that the classifier computes in; if fewer, rounding hides gradients"
 
 
-@dataclass(frozen=True)
-class Check:
-    """One reason to believe a robust accuracy, or not to.
-
-    Attributes:
-        name: what is checked.
-        value: what was measured.
-        threshold: what it may be at most; for the precision, at least.
-        flagged: whether it is beyond.
-        meaning: what the value is, and what it means when it is beyond the threshold.
-    """
-
-    name: str
-    value: float
-    threshold: float
-    flagged: bool
-    meaning: str
-
-    @property
-    def is_beyond(self) -> bool:
-        """Whether the value is beyond the threshold; nan is no reason to believe anything."""
-        return self.value < self.threshold if self.name == "precision" else not self.value <= self.threshold
-
-
 def check_honesty(
     accelerator: Accelerator,
     classifier: PixelClassifier,
@@ -119,15 +95,15 @@ def check_honesty(
         section 4 (scale of the logits), and the authors' code (randomness, zero gradients, Square beating the rest).
     Deviations: an attack is compared with another by the share of images that only it fools, not by two accuracies.
     """
-    facts = {}
+    measured = {}
     # An empty share is not shown to networks, which need not take it, but takes part in the one collective.
     if len(images):
         cuda = [images.device] if images.device.type == "cuda" else []
         with eval_mode(classifier), strict_float32(), torch.random.fork_rng(devices=cuda):
             torch.manual_seed(mix(seed, accelerator.process_index))
-            facts = _look(classifier, images, labels)
-            facts |= _attack(classifier, images, labels, threat, survivors, surrogates)
-    shares = gather_object([{name: fact.cpu().numpy() for name, fact in facts.items()}])
+            measured = _look(classifier, images, labels)
+            measured |= _attack(classifier, images, labels, threat, survivors, surrogates)
+    shares = gather_object([{name: fact.cpu().numpy() for name, fact in measured.items()}])
     if not any(shares):
         raise ValueError("honesty checks need images, got none on any process; give them a few hundred")
     names = next(filter(None, shares))
@@ -227,22 +203,22 @@ def _transfer(threat: Threat, surrogate: nn.Module) -> Attack:
     return lambda _, images, labels: _pgd(threat, threat.eps)(surrogate, images, labels)
 
 
-def _judge(facts: dict[str, np.ndarray], classifier: nn.Module) -> list[Check]:
+def _judge(measured: dict[str, np.ndarray], classifier: nn.Module) -> list[Check]:
     """Compares what was measured on the images of all processes with the thresholds."""
-    n = len(facts["clean"])
+    n = len(measured["clean"])
 
     def gain(before: str, after: str) -> float:
-        return (facts[after].astype(int) - facts[before]).mean()
+        return (measured[after].astype(int) - measured[before]).mean()
 
     # A fact with the name of a check is a mask, of which the check takes the share.
-    kinds = {name: name.split(" from ")[0] for name in facts}
-    values = {name: facts[name].mean() for name, kind in kinds.items() if kind in CHECKS}
+    kinds = {name: name.split(" from ")[0] for name in measured}
+    values = {name: measured[name].mean() for name, kind in kinds.items() if kind in CHECKS}
     values |= {
         "robust above clean": gain("clean", "pgd"),
         "rise with eps": max(gain("0.5 eps", "1 eps"), gain("1 eps", "2 eps")),
-        "mid-grey": facts["at mid-grey"].mean() - np.bincount(facts["labels"]).max() / n,
-        "logit scale": np.median(facts["gap"]),
-        "two passes": facts["change"].max() / max(facts["largest logit"].max(), 1e-12),
+        "mid-grey": measured["at mid-grey"].mean() - np.bincount(measured["labels"]).max() / n,
+        "logit scale": np.median(measured["gap"]),
+        "two passes": measured["change"].max() / max(measured["largest logit"].max(), 1e-12),
     }
     checks = []
     for name, value in values.items():
@@ -251,5 +227,8 @@ def _judge(facts: dict[str, np.ndarray], classifier: nn.Module) -> list[Check]:
         # Not `value > threshold`: nan is no reason to believe anything.
         checks.append(Check(name, float(value), threshold, bool(not value <= threshold), meaning))
     tensors = [*classifier.parameters(), *classifier.buffers()]
-    bits = [facts["bits"].max(), *(torch.finfo(tensor.dtype).bits for tensor in tensors if tensor.is_floating_point())]
+    bits = [
+        measured["bits"].max(),
+        *(torch.finfo(tensor.dtype).bits for tensor in tensors if tensor.is_floating_point()),
+    ]
     return [*checks, Check("precision", float(min(bits)), BITS, bool(min(bits) < BITS), BITS_MEANING)]

@@ -1,12 +1,13 @@
 """The journal of an evaluation: what is finished lies on disk, so that a killed run goes on where it was."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from robust_hub.files import whole_file
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,8 @@ class Journal:
     def write(self, first: int, stage: str, tensors: dict[str, Tensor]) -> None:
         """Writes what a stage made of a batch."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        file = self._file(first, stage)
-        unfinished = file.with_suffix(".unfinished")
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, unfinished)
-        with unfinished.open("rb") as written:
-            os.fsync(written.fileno())
-        os.replace(unfinished, file)
+        with whole_file(self._file(first, stage)) as unfinished:
+            save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, unfinished)
 
     def collect(self, stage: str) -> dict[str, Tensor]:
         """Joins what a stage made of all batches, row by row; empty where there is none."""

@@ -2,17 +2,16 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
 from robust_hub.attacks import SearchClassifier
-from robust_hub.classifiers import PixelClassifier
+from robust_hub.evaluation.report import SearchPrecision
+from robust_hub.models import PixelClassifier
 from robust_hub.types import Images
 
-SearchPrecision = Literal["float32", "bfloat16"]
 TOLERANCE = 1e-5
 
 

@@ -10,33 +10,16 @@ from accelerate import Accelerator
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor, nn
 
-from robust_hub.attacks import Ensemble, SearchClassifier, Stage, eval_mode
-from robust_hub.classifiers import PixelClassifier
-from robust_hub.data import Loader
-from robust_hub.data.streaming import mix
-from robust_hub.evaluation.accuracy import Evaluation, strict_float32
-from robust_hub.evaluation.evidence import ROUNDING, Evidence, merge
+from robust_hub.attacks import AutoAttack, SearchClassifier, Stage, eval_mode
+from robust_hub.data import Loader, mix
+from robust_hub.evaluation.accuracy import Cost, Evaluation
+from robust_hub.evaluation.evidence import Evidence, merge
 from robust_hub.evaluation.journal import Journal
-from robust_hub.evaluation.meter import Meter
+from robust_hub.evaluation.progress_bar import ProgressBar
+from robust_hub.evaluation.robust_accuracy import strict_float32
+from robust_hub.models import PixelClassifier
 from robust_hub.threats import Threat
 from robust_hub.types import Images, Labels, Mask
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one stage took, over all images and processes.
-
-    Attributes:
-        attacked: images it was given.
-        forward: forward passes of the network it searched on.
-        backward: backward passes of that network.
-        seconds: its time, added up over the processes.
-    """
-
-    attacked: int
-    forward: int
-    backward: int
-    seconds: float
 
 
 def evaluate_in_stages(
@@ -44,7 +27,7 @@ def evaluate_in_stages(
     classifier: PixelClassifier,
     search: nn.Module,
     loader: Loader,
-    attack: Ensemble,
+    attack: AutoAttack,
     *,
     seed: int,
     journal: Journal,
@@ -74,7 +57,7 @@ def evaluate_in_stages(
     networks = [search.search, search.exact] if isinstance(search, SearchClassifier) else [search]
     attacker = _Attacker(classifier, search, attack.threat, seed)
     most_passes = [stage.most_passes for stage in stages.values()]
-    with eval_mode(classifier), strict_float32(), Meter(label, networks, len(loader), most_passes) as meter:
+    with eval_mode(classifier), strict_float32(), ProgressBar(label, networks, len(loader), most_passes) as bar:
         for indices, images, labels in _numbered(loader, accelerator.process_index, accelerator.num_processes):
             first = int(indices[0])
             if (clean := journal.read(first, "clean")) is None:
@@ -82,7 +65,7 @@ def evaluate_in_stages(
                 journal.write(first, "clean", clean)
             standing = clean["clean"].to(indices.device)
             for number, (name, stage) in enumerate(stages.items()):
-                meter.begin_stage(number, int(standing.sum()))
+                bar.begin_stage(number, int(standing.sum()))
                 if (outcome := journal.read(first, name)) is None:
                     begun, before = time.perf_counter(), _passes(networks)
                     evidence = attacker.fool(number, stage, indices[standing], images[standing], labels[standing])
@@ -91,7 +74,7 @@ def evaluate_in_stages(
                     outcome = {**evidence.tensors(), "cost": torch.tensor(cost, dtype=torch.float64)}
                     journal.write(first, name, outcome)
                 standing = standing & ~torch.isin(indices, outcome["indices"].to(indices.device))
-            meter.end_batch(len(images), int(standing.sum()))
+            bar.end_batch(len(images), int(standing.sum()))
     accelerator.wait_for_everyone()
     return _collect(repr(attack), list(stages), journal, time.perf_counter() - start)
 
@@ -154,11 +137,8 @@ class _Attacker:
 
     def _fool(self, attack: Stage, indices: Tensor, images: Images, labels: Labels) -> Evidence:
         evidence = Evidence.of(indices, images, attack(self.search, images, labels))
-        adversarial = evidence.adversarial(images)
-        with torch.no_grad():
-            evidence = replace(evidence, predicted=self.classifier(adversarial).argmax(1))
-        inside = self.threat.norm(adversarial - images) <= self.threat.eps * (1 + ROUNDING)
-        return evidence.rows(inside & (evidence.predicted != labels))
+        predicted, fooled = evidence.fooling(self.classifier, images, labels, self.threat)
+        return replace(evidence, predicted=predicted).rows(fooled)
 
 
 @contextmanager

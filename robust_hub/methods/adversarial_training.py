@@ -1,10 +1,46 @@
 """Adversarial training: how the teachers are made."""
 
-from robust_hub.attacks import Attack
-from robust_hub.classifiers import PixelClassifier
+from dataclasses import dataclass
+from typing import ClassVar
+
+from robust_hub.attacks import NFGSM, PGD, Attack
 from robust_hub.losses import cross_entropy
-from robust_hub.methods.base import Losses, Objective
+from robust_hub.methods.base import Losses, Objective, Options
+from robust_hub.models import PixelClassifier
+from robust_hub.threats import Threat
 from robust_hub.types import Images, Labels
+
+
+@dataclass(frozen=True)
+class PGDOptions(Options):
+    """How Madry's training attacks.
+
+    Attributes:
+        steps: gradients of the attack; its step is 2.5 eps / steps.
+    """
+
+    method: ClassVar[str] = "PGD"
+    steps: int = 7
+
+    def attack(self, threat: Threat) -> Attack:
+        """Makes the attack that the student is trained under."""
+        return PGD.standard(threat, steps=self.steps)
+
+
+@dataclass(frozen=True)
+class NFGSMOptions(Options):
+    """How the fast training attacks.
+
+    Attributes:
+        noise: its radius as a multiple of eps.
+    """
+
+    method: ClassVar[str] = "NFGSM"
+    noise: float = 2.0
+
+    def attack(self, threat: Threat) -> Attack:
+        """Makes the attack that the student is trained under."""
+        return NFGSM(threat, self.noise)
 
 
 class AdversarialTraining(Objective):

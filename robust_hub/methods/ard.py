@@ -1,12 +1,36 @@
 """Adversarially robust distillation: the strong baseline, at the price of adversarial training."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 
-from robust_hub.attacks import Attack
-from robust_hub.classifiers import PixelClassifier, Teacher
+from robust_hub.attacks import PGD, Attack
 from robust_hub.losses import cross_entropy, distillation
-from robust_hub.methods.base import Losses, Objective, check_at_least, check_same_task
+from robust_hub.methods.base import Losses, Objective, Options, check_at_least, check_same_task
+from robust_hub.models import PixelClassifier, Teacher
+from robust_hub.threats import Threat
 from robust_hub.types import Images, Labels
+
+
+@dataclass(frozen=True)
+class ARDOptions(Options):
+    """How predictions are imitated.
+
+    Attributes:
+        steps: gradients of the PGD attack; its step is 2.5 eps / steps.
+        temperature: divides the logits of both before the softmax.
+        cross_entropy_weight: of the labels on clean images, beside the divergence times the squared temperature.
+    """
+
+    method: ClassVar[str] = "ARD"
+    steps: int = 10
+    temperature: float = 30.0
+    cross_entropy_weight: float = 0.0
+
+    def attack(self, threat: Threat) -> Attack:
+        """Makes the attack that the student is trained under."""
+        return PGD.standard(threat, steps=self.steps)
 
 
 class ARD(Objective):
@@ -16,8 +40,7 @@ class ARD(Objective):
         student: the classifier to train.
         teacher: the robust classifier.
         attack: run against the student of the moment, in eval mode.
-        temperature: divides the logits of both before the softmax.
-        cross_entropy_weight: of the labels on clean images, beside the divergence times the squared temperature.
+        options: how it is imitated.
 
     Raises:
         ValueError: when the tasks differ or an option is out of its range.
@@ -28,32 +51,24 @@ class ARD(Objective):
         takes its mean over them; clean and adversarial images share one forward pass, and so BatchNorm statistics.
     """
 
-    def __init__(
-        self,
-        student: PixelClassifier,
-        teacher: Teacher,
-        attack: Attack,
-        *,
-        temperature: float = 30.0,
-        cross_entropy_weight: float = 0.0,
-    ):
+    def __init__(self, student: PixelClassifier, teacher: Teacher, attack: Attack, options: ARDOptions = ARDOptions()):
         super().__init__()
         check_same_task(student, teacher)
-        check_at_least(0.1, "ARD", temperature=temperature)
-        check_at_least(0, "ARD", cross_entropy_weight=cross_entropy_weight)
-        self.student, self.teacher, self.attack = student, teacher, attack
-        self.temperature, self.cross_entropy_weight = temperature, cross_entropy_weight
+        check_at_least(0.1, "ARD", temperature=options.temperature)
+        check_at_least(0, "ARD", cross_entropy_weight=options.cross_entropy_weight)
+        self.student, self.teacher, self.options = student, teacher, options
+        self.attack = attack
 
     def forward(self, images: Images, labels: Labels) -> Losses:
         """Computes the loss of a batch."""
         adversarial = self.attack(self.student, images, labels)
         with torch.no_grad():
             target = self.teacher(images)
-        if self.cross_entropy_weight == 0:
-            total = distillation(self.student(adversarial), target, self.temperature).mean()
+        if self.options.cross_entropy_weight == 0:
+            total = distillation(self.student(adversarial), target, self.options.temperature).mean()
             return Losses(total, {"divergence": total.detach()})
         clean, perturbed = self.student(torch.cat([images, adversarial])).chunk(2)
-        divergence = distillation(perturbed, target, self.temperature).mean()
+        divergence = distillation(perturbed, target, self.options.temperature).mean()
         label_term = cross_entropy(clean, labels).mean()
         terms = {"divergence": divergence.detach(), "cross_entropy": label_term.detach()}
-        return Losses(divergence + self.cross_entropy_weight * label_term, terms)
+        return Losses(divergence + self.options.cross_entropy_weight * label_term, terms)

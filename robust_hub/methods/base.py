@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
-from robust_hub.classifiers import Passes, PixelClassifier, Teacher
+from robust_hub.models import Passes, PixelClassifier, Teacher
 from robust_hub.types import Images, Labels
 
 
@@ -21,6 +22,18 @@ class Losses(NamedTuple):
 
     total: Tensor
     terms: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be chosen of a method: its constructor, the command line and the name on a card all go by it."""
+
+    method: ClassVar[str]
+
+    def __str__(self) -> str:
+        """Writes the method as cards name it, NAME(option=value, ...)."""
+        chosen = (f"{field.name}={getattr(self, field.name)!r}" for field in fields(self))
+        return f"{self.method}({', '.join(chosen)})"
 
 
 class Objective(nn.Module, ABC):

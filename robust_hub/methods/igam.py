@@ -1,15 +1,16 @@
 """Input gradient alignment: what the robust teacher finds important, the student learns to find important."""
 
 from collections.abc import Callable
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from robust_hub.classifiers import PixelClassifier, Teacher
 from robust_hub.losses import cross_entropy, squared_distance
-from robust_hub.methods.base import Losses, Objective, check_at_least, check_same_task, twice_differentiable
+from robust_hub.methods.base import Losses, Objective, Options, check_at_least, check_same_task, twice_differentiable
 from robust_hub.methods.discriminator import Discriminator
+from robust_hub.models import PixelClassifier, Teacher
 from robust_hub.types import Images, Labels, Logits, PerExample
 
 Scalar: TypeAlias = Callable[[Logits, Labels], Callable[[Logits], PerExample]]
@@ -36,21 +37,44 @@ def random_logits(logits: Logits, labels: Labels) -> Callable[[Logits], PerExamp
     return lambda logits: (logits * coefficients).sum(1)
 
 
+SCALARS: dict[str, Scalar] = {"loss": loss, "probability": probability, "random-logits": random_logits}
+
+
+@dataclass(frozen=True)
+class IGAMOptions(Options):
+    """What IGAM compares.
+
+    Attributes:
+        weight: of the gradient distance, summed over the pixels of an image in [0, 1] and averaged over images.
+        gradient_of: the scalar whose input gradients are compared: the paper's, its authors' code's, or ours, which
+            learns faster.
+        logit_weight: of the mean squared difference of centred logits; 0 leaves the term out.
+        adversarial_weight: of the cross-entropy of a discriminator between the gradients of student and teacher, which
+            the student raises and the discriminator lowers; 0 leaves the discriminator out.
+        discriminator_period: the discriminator learns at every so manieth step.
+        noise: radius of uniform noise on the images, in pixel units.
+        start: steps trained with cross-entropy alone, without any second derivative.
+        ramp: steps over which the weights then grow from 0.
+    """
+
+    method: ClassVar[str] = "IGAM"
+    weight: float = 1.0
+    gradient_of: Literal["loss", "probability", "random-logits"] = "loss"
+    logit_weight: float = 0.0
+    adversarial_weight: float = 0.0
+    discriminator_period: int = 5
+    noise: float = 8 / 255
+    start: int = 0
+    ramp: int = 500
+
+
 class IGAM(Objective):
     """Cross-entropy plus the squared distance between input gradients of student and teacher at natural images.
 
     Args:
         student: the classifier to train.
         teacher: the robust classifier.
-        weight: of the gradient distance, summed over the pixels of an image in [0, 1] and averaged over images.
-        gradient_of: chooses the scalar whose input gradients are compared, `loss` or `random_logits`.
-        logit_weight: of the mean squared difference of centred logits; 0 leaves the term out.
-        adversarial_weight: of the discriminator's cross-entropy, which the student raises and the discriminator lowers;
-            0 leaves the discriminator out.
-        discriminator_period: the discriminator learns at every so manieth step.
-        noise: radius of uniform noise on the images, in pixel units.
-        start: steps trained with cross-entropy alone, without any second derivative.
-        ramp: steps over which the weights then grow from 0.
+        options: what is compared.
 
     Raises:
         ValueError: when student and teacher do not share the task, or an option is out of its range.
@@ -65,34 +89,19 @@ class IGAM(Objective):
         attention in its unfused form, which alone has a second derivative.
     """
 
-    def __init__(
-        self,
-        student: PixelClassifier,
-        teacher: Teacher,
-        *,
-        weight: float,
-        gradient_of: Scalar = loss,
-        logit_weight: float = 0.0,
-        adversarial_weight: float = 0.0,
-        discriminator_period: int = 5,
-        noise: float = 0.0,
-        start: int = 0,
-        ramp: int = 0,
-    ):
+    def __init__(self, student: PixelClassifier, teacher: Teacher, options: IGAMOptions = IGAMOptions()):
         super().__init__()
         check_same_task(student, teacher)
-        weights = {"weight": weight, "logit_weight": logit_weight, "adversarial_weight": adversarial_weight}
-        check_at_least(0, "IGAM", **weights, noise=noise, start=start, ramp=ramp)
-        check_at_least(1, "IGAM", discriminator_period=discriminator_period)
-        self.student, self.teacher = student, teacher
-        self.weight, self.gradient_of, self.logit_weight = weight, gradient_of, logit_weight
-        self.adversarial_weight, self.discriminator_period = adversarial_weight, discriminator_period
-        self.noise, self.start, self.ramp = noise, start, ramp
-        self.discriminator = Discriminator(student.input_size) if adversarial_weight else None
+        weights = {"weight": options.weight, "logit_weight": options.logit_weight}
+        check_at_least(0, "IGAM", **weights, adversarial_weight=options.adversarial_weight, noise=options.noise)
+        check_at_least(0, "IGAM", start=options.start, ramp=options.ramp)
+        check_at_least(1, "IGAM", discriminator_period=options.discriminator_period)
+        self.student, self.teacher, self.options = student, teacher, options
+        self.discriminator = Discriminator(student.input_size) if options.adversarial_weight else None
 
     def forward(self, images: Images, labels: Labels) -> Losses:
         """Computes the loss of a batch."""
-        images = (images + self.noise * (2 * torch.rand_like(images) - 1)).clamp(0, 1)
+        images = (images + self.options.noise * (2 * torch.rand_like(images) - 1)).clamp(0, 1)
         scale = self._scale()
         if scale == 0:
             label_term = cross_entropy(self.student(images), labels).mean()
@@ -100,7 +109,7 @@ class IGAM(Objective):
         with twice_differentiable(images.device.type):
             images.requires_grad_()
             taught, learnt = self.teacher(images), self.student(images)
-            scalar = self.gradient_of(taught, labels)
+            scalar = SCALARS[self.options.gradient_of](taught, labels)
             (target,) = torch.autograd.grad(scalar(taught).sum(), images)
             (gradient,) = torch.autograd.grad(scalar(learnt).sum(), images, create_graph=True)
             gradient.register_hook(self.student.count_backward)
@@ -108,15 +117,15 @@ class IGAM(Objective):
             logit_term = (_centred(learnt) - _centred(taught.detach())).square().mean()
             label_term = cross_entropy(learnt, labels).mean()
             terms = {"cross_entropy": label_term, "gradient_distance": gradient_term, "logit_distance": logit_term}
-            total = label_term + scale * (self.weight * gradient_term + self.logit_weight * logit_term)
+            total = label_term + scale * (self.options.weight * gradient_term + self.options.logit_weight * logit_term)
             if self.discriminator is not None:
-                terms["discriminator"] = self._discrimination(gradient, target, scale * self.adversarial_weight)
+                terms["discriminator"] = self._discrimination(gradient, target, scale * self.options.adversarial_weight)
                 total = total + terms["discriminator"]
         return Losses(total, {name: term.detach() for name, term in terms.items()})
 
     def _discrimination(self, gradient: Images, target: Images, weight: float) -> Tensor:
         """The discriminator's cross-entropy, which goes back to the student with the opposite sign and a weight."""
-        self.discriminator.requires_grad_(self.step % self.discriminator_period == 0)
+        self.discriminator.requires_grad_(self.step % self.options.discriminator_period == 0)
         reversed_gradient = gradient.clone()
         reversed_gradient.register_hook(lambda back: -weight * back)
         told = self.discriminator(torch.cat([reversed_gradient, target]))
@@ -125,10 +134,10 @@ class IGAM(Objective):
 
     def _scale(self) -> float:
         """The share of the weights that is in force at this step."""
-        step = self.step - self.start
+        step = self.step - self.options.start
         if step < 0:
             return 0.0
-        return min(1.0, (step + 1) / self.ramp) if self.ramp else 1.0
+        return min(1.0, (step + 1) / self.options.ramp) if self.options.ramp else 1.0
 
 
 def _centred(logits: Logits) -> Logits:

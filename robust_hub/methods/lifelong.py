@@ -1,13 +1,32 @@
 """Lifelong learning without forgetting robustness: fine-tune on natural images, near the robust source's features."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 
-from robust_hub.classifiers import PixelClassifier, Teacher
-from robust_hub.losses import cross_entropy, l1_distance
-from robust_hub.methods.base import Losses, Objective, check_at_least, freeze_statistics
+from robust_hub.losses import cross_entropy, l1_distance, l2_distance
+from robust_hub.methods.base import Losses, Objective, Options, check_at_least, freeze_statistics
+from robust_hub.models import PixelClassifier, Teacher
 from robust_hub.types import Features, Images, Labels, PerExample
+
+Distance = Callable[[Features, Features], PerExample]
+DISTANCES: dict[str, Distance] = {"l1": l1_distance, "l2": l2_distance}
+
+
+@dataclass(frozen=True)
+class LifelongOptions(Options):
+    """How near the features stay to those of the source.
+
+    Attributes:
+        weight: of the distance from the robust features; 0 is plain fine-tuning, large a linear probe.
+        distance: summed over the features; l2 is not squared, and about the square root of the width smaller.
+    """
+
+    method: ClassVar[str] = "Lifelong"
+    weight: float = 0.005
+    distance: Literal["l1", "l2"] = "l1"
 
 
 class Lifelong(Objective):
@@ -16,8 +35,7 @@ class Lifelong(Objective):
     Args:
         student: starts from the source's weights, with a head for the target's classes that is already trained.
         teacher: the robust source; its classes may be others.
-        weight: of the distance, summed over the width of the features and averaged over images.
-        distance: `l1_distance` or `l2_distance`; the second is about the square root of the width smaller.
+        options: how near the features stay.
 
     Raises:
         ValueError: when the student is not of the source's architecture, or the weight is negative.
@@ -28,14 +46,7 @@ class Lifelong(Objective):
         authors' the student's norms and dropout stay in eval mode, so batch statistics are the source's.
     """
 
-    def __init__(
-        self,
-        student: PixelClassifier,
-        teacher: Teacher,
-        *,
-        weight: float = 0.005,
-        distance: Callable[[Features, Features], PerExample] = l1_distance,
-    ):
+    def __init__(self, student: PixelClassifier, teacher: Teacher, options: LifelongOptions = LifelongOptions()):
         super().__init__()
         source = teacher.classifier
         if (student.architecture, student.num_features) != (source.architecture, source.num_features):
@@ -44,9 +55,9 @@ class Lifelong(Objective):
                 f"{student.num_features} features and {source.architecture} with {source.num_features}; transfer.py "
                 "takes any student"
             )
-        check_at_least(0, "Lifelong", weight=weight)
-        self.student, self.teacher = student, teacher
-        self.weight, self.distance = weight, distance
+        check_at_least(0, "Lifelong", weight=options.weight)
+        self.student, self.teacher, self.options = student, teacher, options
+        self.distance = DISTANCES[options.distance]
 
     def train(self, mode: bool = True) -> "Lifelong":
         """Keeps the student's norms in eval mode whatever is asked for: batch statistics stay the source's."""
@@ -62,4 +73,4 @@ class Lifelong(Objective):
         label_term = cross_entropy(logits, labels).mean()
         feature_term = self.distance(features, target).mean()
         terms = {"cross_entropy": label_term.detach(), "feature_distance": feature_term.detach()}
-        return Losses(label_term + self.weight * feature_term, terms)
+        return Losses(label_term + self.options.weight * feature_term, terms)

@@ -1,7 +1,8 @@
 """MixACM: the student's channels are active where the robust teacher's are, stage by stage, on mixed images."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -9,21 +10,20 @@ from torch import Tensor, nn
 from torch.distributions import Beta
 
 from robust_hub.attacks import eval_mode
-from robust_hub.classifiers import PixelClassifier, Teacher
+from robust_hub.errors import close_names, first_line
 from robust_hub.losses import cross_entropy, distillation
-from robust_hub.messages import close_names, first_line
-from robust_hub.methods.base import Losses, Objective, check_at_least, check_same_task
+from robust_hub.methods.base import Losses, Objective, Options, check_at_least, check_same_task
+from robust_hub.models import PixelClassifier, Teacher
 from robust_hub.types import Features, Images, Labels, PerExample
 
 ALL = ("all",)
 
 
-class MixACM(Objective):
-    """Distances between activated channel maps, a divergence and a mixup cross-entropy, all on mixed images.
+@dataclass(frozen=True)
+class MixACMOptions(Options):
+    """What MixACM compares.
 
-    Args:
-        student: the classifier to train.
-        teacher: the robust classifier, which sees the same mixed images.
+    Attributes:
         stages: the student's stages that are matched, by their names in timm's feature_info; "all" takes as many as
             both networks have, spread evenly over the one that has more, the last always with the last.
         teacher_stages: the teacher's, in the same order.
@@ -32,6 +32,25 @@ class MixACM(Objective):
         cross_entropy_weight: of the mixup cross-entropy.
         temperature: divides the logits of both before the softmax.
         mixup: the concentration of the Beta distribution that the share of the first image is drawn from.
+    """
+
+    method: ClassVar[str] = "MixACM"
+    stages: tuple[str, ...] = ALL
+    teacher_stages: tuple[str, ...] = ALL
+    weight: float = 10.0
+    divergence_weight: float = 1.0
+    cross_entropy_weight: float = 0.1
+    temperature: float = 1.0
+    mixup: float = 1.0
+
+
+class MixACM(Objective):
+    """Distances between activated channel maps, a divergence and a mixup cross-entropy, all on mixed images.
+
+    Args:
+        student: the classifier to train.
+        teacher: the robust classifier, which sees the same mixed images.
+        options: what is compared.
 
     Raises:
         ValueError: when the tasks differ, a network gives no stage maps, stages do not match or an option is out of its
@@ -44,31 +63,17 @@ class MixACM(Objective):
         where widths agree. All defaults are ours.
     """
 
-    def __init__(
-        self,
-        student: PixelClassifier,
-        teacher: Teacher,
-        *,
-        stages: Sequence[str] = ALL,
-        teacher_stages: Sequence[str] = ALL,
-        weight: float = 10.0,
-        divergence_weight: float = 1.0,
-        cross_entropy_weight: float = 0.1,
-        temperature: float = 1.0,
-        mixup: float = 1.0,
-    ):
+    def __init__(self, student: PixelClassifier, teacher: Teacher, options: MixACMOptions = MixACMOptions()):
         super().__init__()
         check_same_task(student, teacher)
-        weights = {"weight": weight, "divergence_weight": divergence_weight}
-        check_at_least(0, "MixACM", **weights, cross_entropy_weight=cross_entropy_weight)
-        check_at_least(0.01, "MixACM", temperature=temperature, mixup=mixup)
-        self.student, self.teacher = student, teacher
+        weights = {"weight": options.weight, "divergence_weight": options.divergence_weight}
+        check_at_least(0, "MixACM", **weights, cross_entropy_weight=options.cross_entropy_weight)
+        check_at_least(0.01, "MixACM", temperature=options.temperature, mixup=options.mixup)
+        self.student, self.teacher, self.options = student, teacher, options
         self.stages, self.teacher_stages = match_stages(
-            student.stages, teacher.classifier.stages, stages, teacher_stages
+            student.stages, teacher.classifier.stages, options.stages, options.teacher_stages
         )
-        self.weight, self.divergence_weight, self.cross_entropy_weight = weight, divergence_weight, cross_entropy_weight
-        self.temperature = temperature
-        self.mixing = Beta(torch.tensor(mixup), torch.tensor(mixup))
+        self.mixing = Beta(torch.tensor(options.mixup), torch.tensor(options.mixup))
         widths = zip(_widths(student, self.stages), _widths(teacher.classifier, self.teacher_stages), strict=True)
         self.adaptors = nn.ModuleList(
             nn.Identity() if own == wanted else nn.Linear(own, wanted, bias=False) for own, wanted in widths
@@ -87,11 +92,12 @@ class MixACM(Objective):
             channel_distance(adaptor(channel_means(learnt)), channel_means(taught)).mean()
             for adaptor, learnt, taught in zip(self.adaptors, own, wanted, strict=True)
         )
-        divergence = distillation(logits, target, self.temperature).mean()
+        divergence = distillation(logits, target, self.options.temperature).mean()
         first, second = cross_entropy(logits, labels).mean(), cross_entropy(logits, labels[partner]).mean()
         label_term = share * first + (1 - share) * second
         terms = {"map_distance": map_term, "divergence": divergence, "cross_entropy": label_term}
-        total = self.weight * map_term + self.divergence_weight * divergence + self.cross_entropy_weight * label_term
+        weighted = self.options.weight * map_term + self.options.divergence_weight * divergence
+        total = weighted + self.options.cross_entropy_weight * label_term
         return Losses(total, {name: term.detach() for name, term in terms.items()})
 
     @staticmethod

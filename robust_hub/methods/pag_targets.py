@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robust_hub.classifiers import PixelClassifier, Teacher
 from robust_hub.methods.base import check_same_task
+from robust_hub.models import PixelClassifier, Teacher
 from robust_hub.types import Images, Labels
 
 # Two images nearer than this, in pixel units, are the same one.

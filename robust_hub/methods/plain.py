@@ -1,9 +1,19 @@
 """Plain training on clean images: the baseline that an attack brings to zero."""
 
-from robust_hub.classifiers import PixelClassifier
+from dataclasses import dataclass
+from typing import ClassVar
+
 from robust_hub.losses import cross_entropy
-from robust_hub.methods.base import Losses, Objective
+from robust_hub.methods.base import Losses, Objective, Options
+from robust_hub.models import PixelClassifier
 from robust_hub.types import Images, Labels
+
+
+@dataclass(frozen=True)
+class PlainOptions(Options):
+    """Plain training has no options."""
+
+    method: ClassVar[str] = "Plain"
 
 
 class Plain(Objective):

@@ -1,11 +1,32 @@
 """Retrains the last stages of a robust network on natural images: robustness lives in its features."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 from torch import nn
 
-from robust_hub.classifiers import PixelClassifier
 from robust_hub.losses import cross_entropy
-from robust_hub.methods.base import Losses, Objective, freeze_statistics
+from robust_hub.methods.base import Losses, Objective, Options, freeze_statistics
+from robust_hub.models import PixelClassifier
 from robust_hub.types import Images, Labels
+
+
+@dataclass(frozen=True)
+class ProbeOptions(Options):
+    """What a probe trains.
+
+    Attributes:
+        retrain_stages: how many of the last stages are trained after the head, on augmented natural images.
+        mlp: width of a hidden layer in the head; 0 for a linear head, which is what timm alone can load.
+    """
+
+    method: ClassVar[str] = "Probe"
+    retrain_stages: int = 0
+    mlp: int = 0
+
+    def __post_init__(self) -> None:
+        if self.mlp < 0 or self.retrain_stages < 0:
+            raise ValueError(f"mlp and retrain_stages must be at least 0, got {self.mlp} and {self.retrain_stages}")
 
 
 class Retraining(Objective):

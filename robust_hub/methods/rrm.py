@@ -1,14 +1,36 @@
 """Robust representation matching: the student's features point where the robust teacher's do."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
 
-from robust_hub.classifiers import PixelClassifier, Teacher
-from robust_hub.losses import cosine_distance, cross_entropy
-from robust_hub.methods.base import Losses, Objective, check_at_least, check_same_task
+from robust_hub.losses import cosine_distance, cross_entropy, relative_distance
+from robust_hub.methods.base import Losses, Objective, Options, check_at_least, check_same_task
+from robust_hub.models import PixelClassifier, Teacher
 from robust_hub.types import Features, Images, Labels, PerExample
+
+Distance = Callable[[Features, Features], PerExample]
+DISTANCES: dict[str, Distance] = {"cosine": cosine_distance, "relative-l2": relative_distance}
+
+
+@dataclass(frozen=True)
+class RRMOptions(Options):
+    """What RRM compares.
+
+    Attributes:
+        cross_entropy_weight: of the labels, beside a feature term of weight 1.
+        projection: whether a linear layer, trained with the student and not published, maps the student's features to
+            the teacher's width; without it the widths must agree.
+        distance: between the features: cosine as in the authors' CIFAR-10 runs, or relative-l2 as in those on ImageNet.
+    """
+
+    method: ClassVar[str] = "RRM"
+    cross_entropy_weight: float = 0.005
+    projection: bool = False
+    distance: Literal["cosine", "relative-l2"] = "cosine"
 
 
 class RRM(Objective):
@@ -17,10 +39,7 @@ class RRM(Objective):
     Args:
         student: the classifier to train, in train mode.
         teacher: the robust classifier.
-        cross_entropy_weight: weight of the cross-entropy; the feature term has weight 1.
-        projection: whether a linear layer, trained with the student and not published, maps the student's features to
-            the teacher's width; without it the widths must agree.
-        distance: `cosine_distance` as in the authors' CIFAR-10 runs, or `relative_distance` as in those on ImageNet.
+        options: what is compared.
 
     Raises:
         ValueError: when the feature widths differ and no projection is asked for, or the tasks differ.
@@ -31,27 +50,19 @@ class RRM(Objective):
         negative similarity, ours 1 minus it, the same up to a constant; images are not clamped, they are in [0, 1].
     """
 
-    def __init__(
-        self,
-        student: PixelClassifier,
-        teacher: Teacher,
-        *,
-        cross_entropy_weight: float = 0.005,
-        projection: bool = False,
-        distance: Callable[[Features, Features], PerExample] = cosine_distance,
-    ):
+    def __init__(self, student: PixelClassifier, teacher: Teacher, options: RRMOptions = RRMOptions()):
         super().__init__()
         check_same_task(student, teacher)
-        check_at_least(0, "RRM", cross_entropy_weight=cross_entropy_weight)
+        check_at_least(0, "RRM", cross_entropy_weight=options.cross_entropy_weight)
         width, target_width = student.num_features, teacher.classifier.num_features
-        if width != target_width and not projection:
+        if width != target_width and not options.projection:
             raise ValueError(
                 f"student and teacher features differ in width ({width} and {target_width}); "
                 f"choose a student with {target_width} features or ask for a projection with --projection"
             )
-        self.student, self.teacher = student, teacher
-        self.cross_entropy_weight, self.distance = cross_entropy_weight, distance
-        self.projection = nn.Linear(width, target_width, bias=False) if projection else nn.Identity()
+        self.student, self.teacher, self.options = student, teacher, options
+        self.distance = DISTANCES[options.distance]
+        self.projection = nn.Linear(width, target_width, bias=False) if options.projection else nn.Identity()
 
     def forward(self, images: Images, labels: Labels) -> Losses:
         """Computes the loss of a batch."""
@@ -62,4 +73,4 @@ class RRM(Objective):
         feature_term = self.distance(self.projection(features).to(target.dtype), target).mean()
         label_term = cross_entropy(logits, labels).mean()
         terms = {"feature_distance": feature_term.detach(), "cross_entropy": label_term.detach()}
-        return Losses(feature_term + self.cross_entropy_weight * label_term, terms)
+        return Losses(feature_term + self.options.cross_entropy_weight * label_term, terms)

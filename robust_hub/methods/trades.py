@@ -1,13 +1,30 @@
 """TRADES: adversarial training that names its price in clean accuracy."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 
 from robust_hub.attacks import ascend, eval_mode
-from robust_hub.classifiers import PixelClassifier
 from robust_hub.losses import cross_entropy, kl_divergence
-from robust_hub.methods.base import Losses, Objective
+from robust_hub.methods.base import Losses, Objective, Options
+from robust_hub.models import PixelClassifier
 from robust_hub.threats import Threat
 from robust_hub.types import Images, Labels
+
+
+@dataclass(frozen=True)
+class TRADESOptions(Options):
+    """How TRADES weighs, and how it attacks.
+
+    Attributes:
+        weight: the paper's 1 / lambda, of the divergence, dimensionless; more is more robust and less accurate.
+        steps: gradients of the inner maximisation; its step is 2.5 eps / steps.
+    """
+
+    method: ClassVar[str] = "TRADES"
+    weight: float = 6.0
+    steps: int = 10
 
 
 class TRADES(Objective):
@@ -16,19 +33,16 @@ class TRADES(Objective):
     Args:
         student: the classifier to train.
         threat: the ball in which the divergence is maximised.
-        weight: the paper's 1 / lambda, dimensionless; more is more robust and less accurate.
-        steps: gradients of the inner maximisation.
-        step_size: its step length in pixel units.
+        options: how it weighs, and attacks.
 
     Source: Zhang et al., ICML 2019, arXiv 1901.08573, equation 5 and Algorithm 1.
     Deviations: clean and adversarial images share one forward pass, and so BatchNorm statistics; the inner start is
         uniform in a thousandth of the ball where the authors add Gaussian noise of deviation 0.001.
     """
 
-    def __init__(self, student: PixelClassifier, *, threat: Threat, weight: float, steps: int, step_size: float):
+    def __init__(self, student: PixelClassifier, threat: Threat, options: TRADESOptions = TRADESOptions()):
         super().__init__()
-        self.student = student
-        self.threat, self.weight, self.steps, self.step_size = threat, weight, steps, step_size
+        self.student, self.threat, self.options = student, threat, options
 
     def forward(self, images: Images, labels: Labels) -> Losses:
         """Computes the loss of a batch."""
@@ -37,7 +51,7 @@ class TRADES(Objective):
         accuracy_term = cross_entropy(clean, labels).mean()
         robustness_term = kl_divergence(perturbed, clean).mean()
         terms = {"cross_entropy": accuracy_term.detach(), "divergence": robustness_term.detach()}
-        return Losses(accuracy_term + self.weight * robustness_term, terms)
+        return Losses(accuracy_term + self.options.weight * robustness_term, terms)
 
     def _most_divergent(self, images: Images) -> Images:
         with eval_mode(self.student):
@@ -48,6 +62,6 @@ class TRADES(Objective):
                 images,
                 0.001 * self.threat.sample(images),
                 threat=self.threat,
-                steps=self.steps,
-                step_size=self.step_size,
+                steps=self.options.steps,
+                step_size=2.5 * self.threat.eps / self.options.steps,
             )

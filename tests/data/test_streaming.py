@@ -6,8 +6,8 @@ import torch
 from datasets import Dataset, Features, Image, Value
 from PIL import Image as PILImage
 
-from robust_hub.data import Shard, evaluation_loader, loaders, training_loader
-from robust_hub.data.streaming import Ordered, Shuffled, Streamed, mix
+from robust_hub.data import Shard, evaluation_loader, loaders, mix, training_loader
+from robust_hub.data.streaming import Ordered, Shuffled, Streamed
 
 CPU = torch.device("cpu")
 SIZE = (3, 8, 8)

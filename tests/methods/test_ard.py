@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from robust_hub.attacks import PGD
-from robust_hub.classifiers import Teacher
-from robust_hub.methods import ARD, KD
+from robust_hub.methods import ARD, KD, ARDOptions, KDOptions
+from robust_hub.models import Teacher
 from robust_hub.threats import Linf
 
 
@@ -35,7 +35,7 @@ def test_ard_is_the_divergence_under_attack_from_the_teacher_on_the_clean_image(
 ):
     student, teacher = create_smooth(), create_smooth()
     expected = naive_divergence(by_hand, student, teacher, images, temperature)
-    losses = ARD(student, Teacher(teacher), inverted, temperature=temperature)(images, labels)
+    losses = ARD(student, Teacher(teacher), inverted, ARDOptions(temperature=temperature))(images, labels)
     # float32 logits of order 1; 1e-7 of rounding in a divergence is multiplied by 25.
     assert losses.total.item() == pytest.approx(expected, abs=5e-5)
     assert losses.terms == {"divergence": losses.total}
@@ -48,7 +48,7 @@ def test_the_labels_count_on_clean_images(create_smooth, by_hand, images, labels
     hand = by_hand(student)
     pairs = zip(images.double().numpy(), labels.tolist(), strict=True)
     cross_entropy = sum(hand.cross_entropy(image, label) for image, label in pairs) / 6
-    objective = ARD(student, Teacher(teacher), inverted, temperature=2.0, cross_entropy_weight=weight)
+    objective = ARD(student, Teacher(teacher), inverted, ARDOptions(temperature=2.0, cross_entropy_weight=weight))
     losses = objective(images, labels)
     # float32 logits of order 1.
     assert losses.terms["divergence"].item() == pytest.approx(divergence, abs=1e-5)
@@ -65,8 +65,8 @@ def test_without_options_the_temperature_is_30_and_labels_do_not_count(create_sm
 
 def test_without_an_attack_ard_is_kd(create_smooth, images, labels):
     student, teacher = create_smooth(), Teacher(create_smooth())
-    ard = ARD(student, teacher, unchanged, temperature=4.0, cross_entropy_weight=0.1)(images, labels)
-    kd = KD(student, teacher, temperature=4.0, cross_entropy_weight=0.1)(images, labels)
+    ard = ARD(student, teacher, unchanged, ARDOptions(temperature=4.0, cross_entropy_weight=0.1))(images, labels)
+    kd = KD(student, teacher, KDOptions(temperature=4.0, cross_entropy_weight=0.1))(images, labels)
     assert ard.total.item() == pytest.approx(kd.total.item(), abs=1e-6)  # the same sums, in a batch twice as large
 
 
@@ -109,7 +109,7 @@ def test_the_attack_sees_the_student_in_eval_mode(create_cnn, images, labels):
 )
 def test_an_option_out_of_its_range_is_refused(create_smooth, options, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
-        ARD(create_smooth(), Teacher(create_smooth()), unchanged, **options)
+        ARD(create_smooth(), Teacher(create_smooth()), unchanged, ARDOptions(**options))
 
 
 def test_a_teacher_of_other_classes_is_refused(create_smooth):

@@ -5,9 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from robust_hub.architectures import create_classifier
 from robust_hub.attacks import NFGSM, PGD
-from robust_hub.classifiers import Passes, PixelClassifier, Teacher
 from robust_hub.methods import (
     ARD,
     IGAM,
@@ -16,33 +14,44 @@ from robust_hub.methods import (
     RRM,
     TRADES,
     AdversarialTraining,
+    ARDOptions,
+    IGAMOptions,
     Lifelong,
     Losses,
     MixACM,
+    PAGOptions,
     Plain,
     Retraining,
+    RRMOptions,
+    TeacherGradients,
+    TRADESOptions,
+    check_same_task,
 )
-from robust_hub.methods.base import check_same_task
-from robust_hub.methods.pag_targets import Representatives, TeacherGradients
+from robust_hub.methods.pag_targets import Representatives
+from robust_hub.models import Passes, PixelClassifier, Teacher, create_classifier
 from robust_hub.threats import L2, Linf
 
 METHODS = {
     "plain": lambda student, teacher: Plain(student),
     "pgd": lambda student, teacher: AdversarialTraining(student, PGD.standard(L2(0.5), steps=2)),
     "nfgsm": lambda student, teacher: AdversarialTraining(student, NFGSM(Linf(8 / 255))),
-    "trades": lambda student, teacher: TRADES(student, threat=Linf(8 / 255), weight=6.0, steps=2, step_size=4 / 255),
+    "trades": lambda student, teacher: TRADES(student, Linf(8 / 255), TRADESOptions(weight=6.0, steps=2)),
     "rrm": lambda student, teacher: RRM(student, teacher),
-    "rrm with projection": lambda student, teacher: RRM(student, teacher, projection=True),
-    "igam": lambda student, teacher: IGAM(student, teacher, weight=1.0, noise=8 / 255),
-    "igam with discriminator": lambda student, teacher: IGAM(student, teacher, weight=1.0, adversarial_weight=2.0),
+    "rrm with projection": lambda student, teacher: RRM(student, teacher, RRMOptions(projection=True)),
+    "igam": lambda student, teacher: IGAM(student, teacher, IGAMOptions(weight=1.0, noise=8 / 255, ramp=0)),
+    "igam with discriminator": lambda student, teacher: IGAM(
+        student, teacher, IGAMOptions(weight=1.0, adversarial_weight=2.0, noise=0.0, ramp=0)
+    ),
     "kd": lambda student, teacher: KD(student, teacher),
     "ard": lambda student, teacher: ARD(student, teacher, PGD.standard(Linf(8 / 255), steps=2)),
     "ard with labels": lambda student, teacher: ARD(
-        student, teacher, PGD.standard(Linf(8 / 255), steps=2), cross_entropy_weight=0.5
+        student, teacher, PGD.standard(Linf(8 / 255), steps=2), ARDOptions(cross_entropy_weight=0.5)
     ),
     "mixacm": lambda student, teacher: MixACM(student, teacher),
     "pag": lambda student, teacher: PAG(student, Representatives(torch.linspace(0, 1, 576).view(3, 3, 8, 8))),
-    "pag of a teacher": lambda student, teacher: PAG(student, TeacherGradients(teacher, student), classes_per_image=3),
+    "pag of a teacher": lambda student, teacher: PAG(
+        student, TeacherGradients(teacher, student), PAGOptions(classes_per_image=3)
+    ),
     "lifelong": lambda student, teacher: Lifelong(student, teacher),
     "retraining": lambda student, teacher: Retraining(student, stages=1),
 }
@@ -214,7 +223,7 @@ def count(classifier: PixelClassifier, counted: Counter) -> None:
     layer.register_forward_hook(after_forward)
 
 
-def test_passes_are_those_that_hooks_see(objective, images, labels):
+def test_passes_are_those_that_hooks_see(method, objective, images, labels):
     networks = {"student": objective.student}
     for teacher in (module for module in objective.modules() if isinstance(module, Teacher)):
         networks["teacher"] = teacher.classifier
@@ -224,7 +233,9 @@ def test_passes_are_those_that_hooks_see(objective, images, labels):
     objective(images, labels).total.backward()
     seen = {name: Passes(forward=one["forward"], backward=one["backward"]) for name, one in counted.items()}
     # The loss goes back through the first backward of each gradient as well, which no logits see.
-    gradients = {IGAM: 1, PAG: getattr(objective, "classes_per_image", 0)}.get(type(objective), 0)
+    gradients = {IGAM: 1, PAG: objective.options.classes_per_image if method.startswith("pag") else 0}.get(
+        type(objective), 0
+    )
     seen["student"].backward += gradients * len(images)
     assert objective.passes() == seen
 

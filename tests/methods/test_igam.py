@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from robust_hub.classifiers import Teacher
-from robust_hub.methods import IGAM
-from robust_hub.methods.igam import probability, random_logits
+from robust_hub.methods import IGAM, IGAMOptions
+from robust_hub.models import Teacher
 
 
 def naive(by_hand, student, teacher, images, labels) -> tuple[float, float]:
@@ -24,7 +23,7 @@ def naive(by_hand, student, teacher, images, labels) -> tuple[float, float]:
 def test_igam_is_cross_entropy_plus_the_distance_of_input_gradients(create_smooth, by_hand, images, labels, weight):
     student, teacher = create_smooth(), create_smooth()
     cross_entropy, distance = naive(by_hand, student, teacher, images, labels)
-    objective = IGAM(student, Teacher(teacher), weight=weight)
+    objective = IGAM(student, Teacher(teacher), IGAMOptions(weight=weight, noise=0.0, ramp=0))
     losses = objective(images, labels)
     # float32 logits and gradients of order 1.
     assert losses.terms["cross_entropy"].item() == pytest.approx(cross_entropy, abs=1e-5)
@@ -35,12 +34,12 @@ def test_igam_is_cross_entropy_plus_the_distance_of_input_gradients(create_smoot
 def test_without_a_ramp_the_first_step_has_the_full_weight(create_smooth, by_hand, images, labels):
     student, teacher = create_smooth(), create_smooth()
     cross_entropy, distance = naive(by_hand, student, teacher, images, labels)
-    losses = IGAM(student, Teacher(teacher), weight=3.0)(images, labels)
+    losses = IGAM(student, Teacher(teacher), IGAMOptions(weight=3.0, noise=0.0, ramp=0))(images, labels)
     assert losses.total.item() == pytest.approx(cross_entropy + 3 * distance, rel=1e-4)
 
 
 def test_the_weight_rises_over_the_ramp_and_then_stays(create_smooth, images, labels):
-    objective = IGAM(create_smooth(), Teacher(create_smooth()), weight=3.0, ramp=3)
+    objective = IGAM(create_smooth(), Teacher(create_smooth()), IGAMOptions(weight=3.0, ramp=3, noise=0.0))
     weights = []
     for step in range(6):
         objective.step = step
@@ -55,14 +54,14 @@ def test_the_weight_rises_over_the_ramp_and_then_stays(create_smooth, images, la
 def test_igam_of_weight_zero_is_the_cross_entropy(create_smooth, by_hand, images, labels):
     student, teacher = create_smooth(), create_smooth()
     cross_entropy, _ = naive(by_hand, student, teacher, images, labels)
-    objective = IGAM(student, Teacher(teacher), weight=0.0)
+    objective = IGAM(student, Teacher(teacher), IGAMOptions(weight=0.0, noise=0.0, ramp=0))
     assert objective(images, labels).total.item() == pytest.approx(cross_entropy, abs=1e-5)  # float32 logits of order 1
 
 
 def test_a_student_that_is_its_teacher_has_no_gradient_distance(create_cnn, images, labels):
     teacher = create_cnn().eval()
     student = copy.deepcopy(teacher)
-    losses = IGAM(student, Teacher(teacher), weight=1.0, noise=0.03)(images, labels)
+    losses = IGAM(student, Teacher(teacher), IGAMOptions(weight=1.0, noise=0.03, ramp=0))(images, labels)
     # The same float32 operations on both sides.
     assert losses.terms["gradient_distance"].item() == pytest.approx(0, abs=1e-10)
 
@@ -70,7 +69,7 @@ def test_a_student_that_is_its_teacher_has_no_gradient_distance(create_cnn, imag
 def test_the_gradient_for_the_weights_agrees_with_finite_differences(create_smooth, images, labels):
     student, teacher = create_smooth().double(), create_smooth().double()
     images = images.double()
-    objective = IGAM(student, Teacher(teacher), weight=0.5)
+    objective = IGAM(student, Teacher(teacher), IGAMOptions(weight=0.5, noise=0.0, ramp=0))
     parameters = list(student.parameters())
     gradients = torch.autograd.grad(objective(images, labels).total, parameters)
     # Central differences are off by h^2 / 6 times a third derivative of order 100, and by 1e-16 / h from rounding.
@@ -89,7 +88,7 @@ def test_the_gradient_for_the_weights_agrees_with_finite_differences(create_smoo
 def test_the_gradient_distance_teaches_the_student(create_smooth, images, labels):
     # Where the weight is large, a few steps down the total bring the gradients of student and teacher together.
     student = create_smooth()
-    objective = IGAM(student, Teacher(create_smooth()), weight=10.0)
+    objective = IGAM(student, Teacher(create_smooth()), IGAMOptions(weight=10.0, noise=0.0, ramp=0))
     before = objective(images, labels).terms["gradient_distance"]
     optimizer = torch.optim.SGD(student.parameters(), lr=1e-3)
     for _ in range(5):
@@ -105,7 +104,7 @@ def test_student_and_teacher_see_the_same_noisy_images_inside_the_unit_interval(
     for classifier in (student, teacher.classifier):
         classifier.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].detach().clone()))
     images = (3 * images - 1).clamp(0, 1)
-    IGAM(student, teacher, weight=1.0, noise=0.1)(images, labels)
+    IGAM(student, teacher, IGAMOptions(weight=1.0, noise=0.1, ramp=0))(images, labels)
     assert torch.equal(seen[0], seen[1])
     assert seen[0].min() >= 0
     assert seen[0].max() <= 1
@@ -117,22 +116,22 @@ def test_igam_goes_back_twice_through_fused_attention(create_vit, images, labels
     # timm's fused attention has no double backward on CPU.
     student = create_vit()
     assert student.model.blocks[0].attn.fused_attn
-    objective = IGAM(student, Teacher(create_vit()), weight=1.0)
+    objective = IGAM(student, Teacher(create_vit()), IGAMOptions(weight=1.0, noise=0.0, ramp=0))
     objective(images, labels).total.backward()
     assert student.model.blocks[0].attn.qkv.weight.grad.abs().sum() > 0
 
 
 def test_igam_computes_in_float32_under_autocast(create_smooth, images, labels):
     student, teacher = create_smooth(), create_smooth()
-    expected = IGAM(student, Teacher(teacher), weight=1.0)(images, labels)
+    expected = IGAM(student, Teacher(teacher), IGAMOptions(weight=1.0, noise=0.0, ramp=0))(images, labels)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = IGAM(student, Teacher(teacher), weight=1.0)(images, labels)
+        losses = IGAM(student, Teacher(teacher), IGAMOptions(weight=1.0, noise=0.0, ramp=0))(images, labels)
     assert torch.equal(losses.terms["gradient_distance"], expected.terms["gradient_distance"])
 
 
 def test_random_logits_compare_a_random_direction_of_the_jacobians(create_smooth, images, labels):
     student, teacher = create_smooth(), create_smooth()
-    objective = IGAM(student, Teacher(teacher), weight=1.0, gradient_of=random_logits)
+    objective = IGAM(student, Teacher(teacher), IGAMOptions(weight=1.0, gradient_of="random-logits", noise=0.0, ramp=0))
     torch.manual_seed(1)
     distance = objective(images, labels).terms["gradient_distance"].item()
     torch.manual_seed(1)
@@ -152,7 +151,9 @@ def test_random_logits_compare_a_random_direction_of_the_jacobians(create_smooth
 
 def test_the_logit_term_is_the_mean_square_between_centred_logits(create_smooth, images, labels):
     student, teacher = create_smooth(), create_smooth()
-    losses = IGAM(student, Teacher(teacher), weight=0.0, logit_weight=2.0)(images, labels)
+    losses = IGAM(student, Teacher(teacher), IGAMOptions(weight=0.0, logit_weight=2.0, noise=0.0, ramp=0))(
+        images, labels
+    )
     learnt, taught = (network(images).detach().double().numpy() for network in (student, teacher))
     gap = (learnt - learnt.mean(1, keepdims=True)) - (taught - taught.mean(1, keepdims=True))
     assert losses.terms["logit_distance"].item() == pytest.approx(np.square(gap).mean(), rel=1e-4)
@@ -160,7 +161,7 @@ def test_the_logit_term_is_the_mean_square_between_centred_logits(create_smooth,
 
 
 def test_before_the_start_the_teacher_is_not_asked_and_nothing_is_differentiated_twice(create_cnn, images, labels):
-    objective = IGAM(create_cnn(), Teacher(create_cnn()), weight=1.0, start=2)
+    objective = IGAM(create_cnn(), Teacher(create_cnn()), IGAMOptions(weight=1.0, start=2, noise=0.0, ramp=0))
     for step in range(3):
         objective.step = step
         objective(images, labels).total.backward()
@@ -194,7 +195,9 @@ def test_a_weight_of_ten_b_over_255_squared_is_the_authors_gamma_on_pixels_from_
         gap = probability_gradient(learnt, one, label) - probability_gradient(taught, one, label)
         theirs += 10 * np.square(gap).sum()
     weight = 10 * len(images) / 65025
-    losses = IGAM(student, Teacher(teacher), weight=weight, gradient_of=probability)(images, labels)
+    losses = IGAM(student, Teacher(teacher), IGAMOptions(weight=weight, gradient_of="probability", noise=0.0, ramp=0))(
+        images, labels
+    )
     assert weight * losses.terms["gradient_distance"].item() == pytest.approx(theirs, rel=1e-4)  # float32 gradients
     # Their batches of 32.
     assert pytest.approx(4.9e-3, rel=5e-3) == 10 * 32 / 65025
@@ -203,7 +206,15 @@ def test_a_weight_of_ten_b_over_255_squared_is_the_authors_gamma_on_pixels_from_
 def adversary(create_smooth, **options) -> IGAM:
     """IGAM with a discriminator in float64, in train mode."""
     student, teacher = create_smooth().double(), create_smooth().double()
-    return IGAM(student, Teacher(teacher), **{"weight": 0.5, "adversarial_weight": 2.0, **options}).double().train()
+    return (
+        IGAM(
+            student,
+            Teacher(teacher),
+            IGAMOptions(**{"noise": 0.0, "ramp": 0, **{"weight": 0.5, "adversarial_weight": 2.0, **options}}),
+        )
+        .double()
+        .train()
+    )
 
 
 def test_the_student_raises_what_the_discriminator_lowers(create_smooth, slopes, images, labels):
@@ -289,7 +300,7 @@ def test_the_ramp_weighs_what_the_student_gets_and_not_what_the_discriminator_le
 
 
 def test_without_an_adversarial_weight_there_is_no_discriminator(create_smooth, images, labels):
-    objective = IGAM(create_smooth(), Teacher(create_smooth()), weight=1.0)
+    objective = IGAM(create_smooth(), Teacher(create_smooth()), IGAMOptions(weight=1.0, noise=0.0, ramp=0))
     assert objective.discriminator is None
     assert "discriminator" not in objective(images, labels).terms
 
@@ -309,4 +320,8 @@ def test_without_an_adversarial_weight_there_is_no_discriminator(create_smooth, 
 )
 def test_an_option_out_of_its_range_is_refused(create_smooth, options, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
-        IGAM(create_smooth(), Teacher(create_smooth()), **{"weight": 1.0, **options})
+        IGAM(
+            create_smooth(),
+            Teacher(create_smooth()),
+            IGAMOptions(**{"noise": 0.0, "ramp": 0, **{"weight": 1.0, **options}}),
+        )

@@ -3,8 +3,8 @@ import copy
 import numpy as np
 import pytest
 
-from robust_hub.classifiers import Teacher
-from robust_hub.methods import KD
+from robust_hub.methods import KD, KDOptions
+from robust_hub.models import Teacher
 
 
 def naive(by_hand, student, teacher, images, labels, temperature: float) -> tuple[float, float]:
@@ -24,7 +24,7 @@ def test_kd_is_the_divergence_from_the_teacher_and_some_cross_entropy(
 ):
     student, teacher = create_smooth(), create_smooth()
     divergence, cross_entropy = naive(by_hand, student, teacher, images, labels, temperature)
-    objective = KD(student, Teacher(teacher), temperature=temperature, cross_entropy_weight=weight)
+    objective = KD(student, Teacher(teacher), KDOptions(temperature=temperature, cross_entropy_weight=weight))
     losses = objective(images, labels)
     # float32 logits of order 1; the divergence is a difference of logarithms, times at most 16.
     assert losses.terms["divergence"].item() == pytest.approx(divergence, abs=2e-5)
@@ -56,7 +56,9 @@ def test_at_a_high_temperature_kd_is_half_the_squared_difference_of_centred_logi
     for image in images.double().numpy():
         gap = learnt.logits(image) - taught.logits(image)
         expected += np.square(gap - gap.mean()).sum() / (2 * 3) / len(images)
-    losses = KD(student, Teacher(teacher), temperature=1e4, cross_entropy_weight=0.0)(images.double(), labels)
+    losses = KD(student, Teacher(teacher), KDOptions(temperature=1e4, cross_entropy_weight=0.0))(
+        images.double(), labels
+    )
     # The next term of the series is of order 1 / T; 1e-16 of rounding is multiplied by T^2.
     assert losses.total.item() == pytest.approx(expected, rel=1e-3, abs=1e-7)
 
@@ -68,7 +70,7 @@ def test_the_gradient_for_the_logits_is_t_times_the_difference_of_softened_predi
     learnt, taught = by_hand(student), by_hand(teacher)
     captured = []
     student.model.register_forward_hook(lambda _module, _inputs, logits: captured.append(logits))
-    losses = KD(student, Teacher(teacher), temperature=4.0, cross_entropy_weight=0.0)(images, labels)
+    losses = KD(student, Teacher(teacher), KDOptions(temperature=4.0, cross_entropy_weight=0.0))(images, labels)
     captured[0].retain_grad()
     losses.total.backward()
     for image, gradient in zip(images.double().numpy(), captured[0].grad, strict=True):
@@ -88,7 +90,7 @@ def test_the_gradient_for_the_logits_is_t_times_the_difference_of_softened_predi
 )
 def test_an_option_out_of_its_range_is_refused(create_smooth, options, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
-        KD(create_smooth(), Teacher(create_smooth()), **options)
+        KD(create_smooth(), Teacher(create_smooth()), KDOptions(**options))
 
 
 def test_a_teacher_of_other_classes_is_refused(create_smooth):

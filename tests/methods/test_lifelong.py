@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from robust_hub.architectures import create_classifier
-from robust_hub.classifiers import Teacher
-from robust_hub.losses import l2_distance
-from robust_hub.methods import Lifelong
+from robust_hub.methods import Lifelong, LifelongOptions
+from robust_hub.models import Teacher, create_classifier
 
 
 def naive(by_hand, student, teacher, images, labels, order: int) -> tuple[float, float]:
@@ -25,7 +23,7 @@ def naive(by_hand, student, teacher, images, labels, order: int) -> tuple[float,
 def test_lifelong_is_cross_entropy_plus_the_l1_distance_of_the_features(create_smooth, by_hand, images, labels, weight):
     student, source = create_smooth(), create_smooth()
     cross_entropy, distance = naive(by_hand, student, source, images, labels, 1)
-    losses = Lifelong(student, Teacher(source), weight=weight)(images, labels)
+    losses = Lifelong(student, Teacher(source), LifelongOptions(weight=weight))(images, labels)
     # float32 features and logits of order 1.
     assert losses.terms["cross_entropy"].item() == pytest.approx(cross_entropy, abs=1e-5)
     assert losses.terms["feature_distance"].item() == pytest.approx(distance, abs=1e-5)
@@ -35,7 +33,7 @@ def test_lifelong_is_cross_entropy_plus_the_l1_distance_of_the_features(create_s
 def test_lifelong_measures_features_by_the_distance_it_is_given(create_smooth, by_hand, images, labels):
     student, source = create_smooth(), create_smooth()
     _, distance = naive(by_hand, student, source, images, labels, 2)
-    losses = Lifelong(student, Teacher(source), distance=l2_distance)(images, labels)
+    losses = Lifelong(student, Teacher(source), LifelongOptions(distance="l2"))(images, labels)
     assert losses.terms["feature_distance"].item() == pytest.approx(distance, abs=1e-5)  # float32 of order 1
 
 
@@ -49,7 +47,7 @@ def test_without_options_the_weight_is_that_of_the_authors_code(create_smooth, b
 def test_lifelong_of_weight_zero_is_the_cross_entropy(create_smooth, by_hand, images, labels):
     student, source = create_smooth(), create_smooth()
     cross_entropy, _ = naive(by_hand, student, source, images, labels, 1)
-    total = Lifelong(student, Teacher(source), weight=0.0)(images, labels).total
+    total = Lifelong(student, Teacher(source), LifelongOptions(weight=0.0))(images, labels).total
     assert total.item() == pytest.approx(cross_entropy, abs=1e-5)  # float32 logits of order 1
 
 
@@ -57,8 +55,8 @@ def test_lifelong_of_weight_zero_is_the_cross_entropy(create_smooth, by_hand, im
 def test_at_the_start_the_distance_is_zero_and_so_is_its_gradient(create_cnn, images, labels, distance):
     source = create_cnn().eval()
     student = copy.deepcopy(source)
-    options = {"distance": l2_distance} if distance == "l2" else {}
-    losses = Lifelong(student, Teacher(source), weight=1e6, **options).train()(images, labels)
+    options = {"distance": "l2"} if distance == "l2" else {}
+    losses = Lifelong(student, Teacher(source), LifelongOptions(weight=1e6, **options)).train()(images, labels)
     assert losses.terms["feature_distance"] == 0
     weights = list(student.parameters())
     expected = torch.autograd.grad(torch.nn.functional.cross_entropy(student(images), labels), weights)
@@ -110,4 +108,4 @@ def test_a_student_of_another_architecture_is_refused(create_cnn):
 
 def test_a_negative_weight_is_refused(create_smooth):
     with pytest.raises(ValueError, match=r"^Lifelong needs weight >= 0, got -0\.1$"):
-        Lifelong(create_smooth(), Teacher(create_smooth()), weight=-0.1)
+        Lifelong(create_smooth(), Teacher(create_smooth()), LifelongOptions(weight=-0.1))

@@ -5,10 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from robust_hub.architectures import create_classifier
-from robust_hub.classifiers import Passes, Teacher
-from robust_hub.methods import MixACM
+from robust_hub.methods import MixACM, MixACMOptions
 from robust_hub.methods.mixacm import channel_distance, channel_means, match_stages
+from robust_hub.models import Passes, Teacher, create_classifier
 
 FIVE, FOUR, THREE = ["act1", "layer1", "layer2", "layer3", "layer4"], ["s0", "s1", "s2", "s3"], ["a", "b", "c"]
 
@@ -70,7 +69,7 @@ def test_both_networks_see_the_same_mixed_images_of_one_share(create_cnn, images
 
 def test_a_high_concentration_mixes_half_and_half(create_cnn, images, labels, monkeypatch):
     student = create_cnn()
-    objective = MixACM(student, Teacher(create_cnn()), mixup=1e4)
+    objective = MixACM(student, Teacher(create_cnn()), MixACMOptions(mixup=1e4))
     shown = record(student, monkeypatch)
     objective(images, labels)
     # Beta(a, a) has a standard deviation of 1 / (2 sqrt(2 a + 1)), here 0.0035.
@@ -81,7 +80,9 @@ def test_a_high_concentration_mixes_half_and_half(create_cnn, images, labels, mo
 def test_mixacm_is_map_distance_divergence_and_mixup_cross_entropy(create_cnn, images, labels, monkeypatch, seed):
     student, teacher = create_cnn().eval(), wider().eval()
     objective = MixACM(
-        student, Teacher(teacher), weight=3.0, divergence_weight=0.7, cross_entropy_weight=0.3, temperature=2.0
+        student,
+        Teacher(teacher),
+        MixACMOptions(weight=3.0, divergence_weight=0.7, cross_entropy_weight=0.3, temperature=2.0),
     )
     objective.eval()
     shown = record(student, monkeypatch)
@@ -131,8 +132,10 @@ def test_only_the_stages_that_are_named_are_matched(create_cnn, images, labels):
     teacher.model.layer4.requires_grad_(False).apply(
         lambda module: nn.init.normal_(module.weight) if isinstance(module, nn.Conv2d) else None
     )
-    earlier = MixACM(student, Teacher(teacher), stages=["layer2", "layer3"], teacher_stages=["layer2", "layer3"])
-    last = MixACM(student, Teacher(teacher), stages=["layer4"], teacher_stages=["layer4"])
+    earlier = MixACM(
+        student, Teacher(teacher), MixACMOptions(stages=("layer2", "layer3"), teacher_stages=("layer2", "layer3"))
+    )
+    last = MixACM(student, Teacher(teacher), MixACMOptions(stages=("layer4",), teacher_stages=("layer4",)))
     assert earlier(images, labels).terms["map_distance"].item() == pytest.approx(0, abs=1e-10)  # the same operations
     assert last(images, labels).terms["map_distance"] > 1e-3
 
@@ -268,4 +271,4 @@ def test_a_network_whose_stages_give_no_maps_is_refused(create_cnn, monkeypatch)
 )
 def test_an_option_out_of_its_range_is_refused(create_cnn, options, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
-        MixACM(create_cnn(), Teacher(create_cnn()), **options)
+        MixACM(create_cnn(), Teacher(create_cnn()), MixACMOptions(**options))

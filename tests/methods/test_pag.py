@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from robust_hub.classifiers import Teacher
-from robust_hub.methods import PAG
+from robust_hub.methods import PAG, PAGOptions, TeacherGradients
 from robust_hub.methods.pag import gradient_distance
-from robust_hub.methods.pag_targets import NearestNeighbours, Representatives, StoredGradients, TeacherGradients
+from robust_hub.methods.pag_targets import NearestNeighbours, Representatives, StoredGradients
+from robust_hub.models import Teacher
 
 
 class Asked:
@@ -48,7 +48,7 @@ def test_pag_of_all_classes_is_cross_entropy_plus_the_distances_summed_over_clas
     student, stored = create_smooth(), some_targets()
     distances = naive_distances(by_hand, student, images, stored)
     cross_entropy = naive_cross_entropy(by_hand, student, images, labels)
-    losses = PAG(student, StoredGradients(), weight=weight, classes_per_image=3)(images, labels, stored)
+    losses = PAG(student, StoredGradients(), PAGOptions(weight=weight, classes_per_image=3))(images, labels, stored)
     # float32 logits and gradients of order 1.
     assert losses.terms["cross_entropy"].item() == pytest.approx(cross_entropy, abs=1e-5)
     assert losses.terms["gradient_distance"].item() == pytest.approx(distances.mean(), abs=1e-5)
@@ -62,7 +62,7 @@ def test_pag_of_some_classes_averages_over_those_that_were_drawn(create_smooth, 
     distances = naive_distances(by_hand, student, images, stored)
     cross_entropy = naive_cross_entropy(by_hand, student, images, labels)
     targets = Asked(stored)
-    losses = PAG(student, targets, weight=2.0, classes_per_image=count)(images, labels)
+    losses = PAG(student, targets, PAGOptions(weight=2.0, classes_per_image=count))(images, labels)
     drawn = [distances[i, k] for i, row in enumerate(targets.classes[0].tolist()) for k in row]
     # float32 gradients of order 1; an average that stands for three classes.
     assert losses.total.item() == pytest.approx(cross_entropy + 2 * 3 * np.mean(drawn), abs=1e-4)
@@ -70,7 +70,7 @@ def test_pag_of_some_classes_averages_over_those_that_were_drawn(create_smooth, 
 
 def test_classes_are_drawn_anew_for_each_image_without_repetition_and_all_as_often(create_linear, images, labels):
     targets = Asked(torch.ones(6, 5, 3, 8, 8))
-    objective = PAG(create_linear(num_classes=5), targets, classes_per_image=2)
+    objective = PAG(create_linear(num_classes=5), targets, PAGOptions(classes_per_image=2))
     for _ in range(100):
         objective(images, labels)
     drawn = torch.stack(targets.classes)
@@ -83,7 +83,7 @@ def test_classes_are_drawn_anew_for_each_image_without_repetition_and_all_as_oft
 
 def test_pag_of_weight_zero_is_the_cross_entropy(create_smooth, by_hand, images, labels):
     student = create_smooth()
-    total = PAG(student, StoredGradients(), weight=0.0)(images, labels, some_targets()).total
+    total = PAG(student, StoredGradients(), PAGOptions(weight=0.0))(images, labels, some_targets()).total
     expected = naive_cross_entropy(by_hand, student, images, labels)
     assert total.item() == pytest.approx(expected, abs=1e-5)  # float32 logits of order 1
 
@@ -97,7 +97,7 @@ def test_without_options_one_class_stands_for_all_with_weight_two(create_smooth,
 
 
 def test_the_length_of_a_target_makes_no_difference(create_smooth, images, labels):
-    objective = PAG(create_smooth(), StoredGradients(), classes_per_image=3)
+    objective = PAG(create_smooth(), StoredGradients(), PAGOptions(classes_per_image=3))
     stored = some_targets()
     lengths = 10 ** (4 * torch.rand(6, 3, 1, 1, 1) - 2)
     plain, scaled = objective(images, labels, stored), objective(images, labels, lengths * stored)
@@ -110,13 +110,15 @@ def test_a_student_whose_gradients_are_the_targets_has_no_distance(create_smooth
     stored = torch.tensor(
         np.stack([[-hand.input_gradient(image, k) for k in range(3)] for image in images.double().numpy()])
     )
-    losses = PAG(student, StoredGradients(), classes_per_image=3)(images, labels, stored.float().view(6, 3, 3, 8, 8))
+    losses = PAG(student, StoredGradients(), PAGOptions(classes_per_image=3))(
+        images, labels, stored.float().view(6, 3, 3, 8, 8)
+    )
     assert losses.terms["gradient_distance"].item() == pytest.approx(0, abs=1e-6)  # 1 - cos in float32
 
 
 def test_the_student_of_its_own_gradients_has_no_distance(create_cnn, images, labels):
     student = create_cnn().eval()
-    losses = PAG(student, TeacherGradients(Teacher(student), student), classes_per_image=3)
+    losses = PAG(student, TeacherGradients(Teacher(student), student), PAGOptions(classes_per_image=3))
     assert losses(images, labels).terms["gradient_distance"].item() == pytest.approx(0, abs=1e-6)  # 1 - cos in float32
 
 
@@ -127,13 +129,15 @@ def test_a_target_of_length_zero_does_not_count(create_smooth, by_hand, images, 
     for i, k in nowhere:
         stored[i, k] = 0
     counted = [distances[i, k] for i in range(6) for k in range(3) if (i, k) not in nowhere]
-    losses = PAG(student, StoredGradients(), classes_per_image=3)(images, labels, stored)
+    losses = PAG(student, StoredGradients(), PAGOptions(classes_per_image=3))(images, labels, stored)
     assert losses.terms["gradient_distance"].item() == pytest.approx(np.mean(counted), abs=1e-5)  # float32 of order 1
 
 
 def test_without_any_direction_the_loss_is_the_cross_entropy_and_its_gradient_finite(create_smooth, images, labels):
     student = create_smooth()
-    losses = PAG(student, StoredGradients(), classes_per_image=3)(images, labels, torch.zeros(6, 3, 3, 8, 8))
+    losses = PAG(student, StoredGradients(), PAGOptions(classes_per_image=3))(
+        images, labels, torch.zeros(6, 3, 3, 8, 8)
+    )
     losses.total.backward()
     assert losses.terms["gradient_distance"] == 0
     assert losses.total.item() == pytest.approx(losses.terms["cross_entropy"].item())
@@ -158,7 +162,7 @@ def test_the_gradient_for_the_weights_agrees_with_finite_differences(
 ):
     student, teacher, images = create_smooth().double(), create_smooth().double(), images.double()
     targets, extras = differentiable_targets(name, student, teacher, images)
-    objective = PAG(student, targets, weight=0.7, classes_per_image=count)
+    objective = PAG(student, targets, PAGOptions(weight=0.7, classes_per_image=count))
 
     def total() -> torch.Tensor:
         torch.manual_seed(1)  # the same classes
@@ -178,7 +182,7 @@ def test_pag_goes_back_twice_through_fused_attention(create_vit, images, labels)
 
 
 def test_pag_computes_in_float32_under_autocast(create_smooth, images, labels):
-    objective, stored = PAG(create_smooth(), StoredGradients(), classes_per_image=3), some_targets()
+    objective, stored = PAG(create_smooth(), StoredGradients(), PAGOptions(classes_per_image=3)), some_targets()
     expected = objective(images, labels, stored)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = objective(images, labels, stored)
@@ -203,9 +207,9 @@ def test_gradients_and_targets_of_different_shapes_have_no_distance():
 def test_a_number_of_classes_out_of_range_is_refused(create_smooth, count):
     message = f"^PAG needs classes_per_image between 1 and 3, the number of classes, got {count}$"
     with pytest.raises(ValueError, match=message):
-        PAG(create_smooth(), StoredGradients(), classes_per_image=count)
+        PAG(create_smooth(), StoredGradients(), PAGOptions(classes_per_image=count))
 
 
 def test_a_negative_weight_is_refused(create_smooth):
     with pytest.raises(ValueError, match=r"^PAG needs weight >= 0, got -1\.0$"):
-        PAG(create_smooth(), StoredGradients(), weight=-1.0)
+        PAG(create_smooth(), StoredGradients(), PAGOptions(weight=-1.0))

@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from robust_hub.classifiers import Teacher
+from robust_hub.methods import TeacherGradients
 from robust_hub.methods.pag_targets import (
     NearestNeighbours,
     Representatives,
     StoredGradients,
     Targets,
-    TeacherGradients,
     class_examples,
     class_means,
 )
+from robust_hub.models import Teacher
 
 CLASSES = torch.tensor([[0, 2], [1, 0], [2, 1], [2, 0], [0, 1], [1, 2]])
 ALL = torch.arange(3).repeat(6, 1)

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from robust_hub.architectures import create_classifier
 from robust_hub.methods import Retraining
+from robust_hub.models import create_classifier
 
 NETWORKS = {
     "resnet": ("resnet18_cifar", {"layers": (1, 1, 1, 1), "channels": (8, 8, 8, 16)}, 5),

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from robust_hub.classifiers import Teacher
-from robust_hub.losses import relative_distance
-from robust_hub.methods import RRM
+from robust_hub.methods import RRM, RRMOptions
+from robust_hub.models import Teacher
 
 
 def naive_cosine_distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -21,7 +20,7 @@ def test_rrm_is_the_feature_distance_and_a_little_cross_entropy(create_smooth, b
     for image, label in zip(images.double().numpy(), labels.tolist(), strict=True):
         distance += naive_cosine_distance(learnt.features(image), taught.features(image)) / 6
         cross_entropy += learnt.cross_entropy(image, label) / 6
-    losses = RRM(student, Teacher(teacher), cross_entropy_weight=weight)(images, labels)
+    losses = RRM(student, Teacher(teacher), RRMOptions(cross_entropy_weight=weight))(images, labels)
     # float32 features and logits of order 1.
     assert losses.terms["feature_distance"].item() == pytest.approx(distance, abs=1e-5)
     assert losses.terms["cross_entropy"].item() == pytest.approx(cross_entropy, abs=1e-5)
@@ -30,7 +29,7 @@ def test_rrm_is_the_feature_distance_and_a_little_cross_entropy(create_smooth, b
 
 def test_rrm_maps_the_students_features_by_the_projection(create_smooth, by_hand, images, labels):
     student, teacher = create_smooth(width=4), create_smooth(width=7)
-    objective = RRM(student, Teacher(teacher), projection=True)
+    objective = RRM(student, Teacher(teacher), RRMOptions(projection=True))
     matrix = objective.projection.weight.detach().double().numpy()
     learnt, taught = by_hand(student), by_hand(teacher)
     distance = sum(
@@ -51,7 +50,7 @@ def test_a_student_that_is_its_teacher_has_no_feature_distance(create_cnn, image
 
 def test_without_cross_entropy_the_head_of_the_student_learns_nothing(create_smooth, images, labels):
     student = create_smooth()
-    RRM(student, Teacher(create_smooth()), cross_entropy_weight=0.0)(images, labels).total.backward()
+    RRM(student, Teacher(create_smooth()), RRMOptions(cross_entropy_weight=0.0))(images, labels).total.backward()
     assert student.model.head.weight.grad.abs().max() == 0
     assert student.model.body[0].weight.grad.abs().max() > 0
 
@@ -79,10 +78,10 @@ def test_rrm_measures_features_by_the_distance_it_is_given(create_smooth, by_han
     for image in images.double().numpy():
         gap, reference = learnt.features(image) - taught.features(image), taught.features(image)
         expected += np.sqrt(gap @ gap) / np.sqrt(reference @ reference) / 6
-    losses = RRM(student, Teacher(teacher), distance=relative_distance)(images, labels)
+    losses = RRM(student, Teacher(teacher), RRMOptions(distance="relative-l2"))(images, labels)
     assert losses.terms["feature_distance"].item() == pytest.approx(expected, rel=1e-5)  # float32 features of order 1
 
 
 def test_a_negative_weight_is_refused(create_smooth):
     with pytest.raises(ValueError, match=r"^RRM needs cross_entropy_weight >= 0, got -1\.0$"):
-        RRM(create_smooth(), Teacher(create_smooth()), cross_entropy_weight=-1.0)
+        RRM(create_smooth(), Teacher(create_smooth()), RRMOptions(cross_entropy_weight=-1.0))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from robust_hub.methods import TRADES
+from robust_hub.methods import TRADES, TRADESOptions
 from robust_hub.threats import Linf
 
 LABELS = torch.tensor([0, 1, 0, 1, 0, 1])
@@ -25,7 +25,7 @@ def test_trades_is_cross_entropy_plus_the_largest_divergence(create_linear):
         p, q = clean[index].exp() / clean[index].exp().sum(), farthest[index].exp() / farthest[index].exp().sum()
         cross_entropy -= p[label].log() / 6
         divergence += sum(p[k] * (p[k] / q[k]).log() for k in range(2)) / 6
-    losses = TRADES(student, threat=Linf(0.1), weight=6.0, steps=20, step_size=0.1)(images, LABELS)
+    losses = TRADES(student, Linf(0.1), TRADESOptions(weight=6.0, steps=20))(images, LABELS)
     # float32 logits of order 1; the divergence is a difference of logarithms.
     assert losses.terms["cross_entropy"].item() == pytest.approx(cross_entropy.item(), abs=1e-5)
     assert losses.terms["divergence"].item() == pytest.approx(divergence.item(), abs=1e-5)
@@ -37,12 +37,12 @@ def test_trades_of_weight_zero_is_the_clean_cross_entropy(create_smooth, by_hand
     hand = by_hand(student)
     pairs = zip(images.double().numpy(), labels.tolist(), strict=True)
     expected = sum(hand.cross_entropy(image, label) for image, label in pairs) / 6
-    losses = TRADES(student, threat=Linf(0.1), weight=0.0, steps=2, step_size=0.05)(images, labels)
+    losses = TRADES(student, Linf(0.1), TRADESOptions(weight=0.0, steps=2))(images, labels)
     assert losses.total.item() == pytest.approx(expected, abs=1e-5)  # float32 logits of order 1
 
 
 def test_trades_of_radius_zero_has_no_divergence(create_smooth, images, labels):
-    losses = TRADES(create_smooth(), threat=Linf(0.0), weight=6.0, steps=2, step_size=0.05)(images, labels)
+    losses = TRADES(create_smooth(), Linf(0.0), TRADESOptions(weight=6.0, steps=2))(images, labels)
     assert losses.terms["divergence"].item() == pytest.approx(0, abs=1e-6)
 
 
@@ -51,7 +51,7 @@ def test_the_divergence_teaches_clean_and_adversarial_predictions(create_smooth,
     student = create_smooth()
     captured = []
     student.model.register_forward_hook(lambda _module, _inputs, logits: captured.append(logits))
-    losses = TRADES(student, threat=Linf(0.1), weight=1.0, steps=2, step_size=0.05)(images, labels)
+    losses = TRADES(student, Linf(0.1), TRADESOptions(weight=1.0, steps=2))(images, labels)
     captured[-1].retain_grad()
     divergence = losses.total - torch.nn.functional.cross_entropy(captured[-1][:6], labels)
     divergence.backward()

@@ -17,7 +17,7 @@ from torch import nn
 from recipes import convert
 from recipes.convert import UNPROVEN, Claims, Config, Source
 from robust_hub import hub
-from tests.test_foreign import (
+from tests.conversion.test_conversion import (
     CNN,
     MEAN,
     STD,
@@ -97,7 +97,7 @@ def test_the_folder_tells_where_it_comes_from_and_under_which_licence(tmp_path):
 
 def test_what_was_found_and_the_mapping_are_shown_before_the_proof(tmp_path, capsys):
     safetensors(tmp_path / "a.safetensors", nn.Sequential(Normalise(), randomised(cifar_resnet())))
-    source = Source(tmp_path / "a.safetensors", original="tests.test_foreign:cifar_resnet_of_pixels")
+    source = Source(tmp_path / "a.safetensors", original="tests.conversion.test_conversion:cifar_resnet_of_pixels")
     convert.convert(config(tmp_path, source=source))
     shown = capsys.readouterr().out
     parts = (
@@ -146,7 +146,7 @@ def test_the_size_is_the_architectures_own_unless_stated(tmp_path):
         ({"image_size": -1}, "--image-size must be at least 0"),
         ({"architecture": "resnet18"}, "does not fit the architecture"),
         ({"architecture": "resnt18"}, "timm knows no architecture 'resnt18'"),
-        ({"original": "tests.test_foreign:WideStage"}, "can't be built"),
+        ({"original": "tests.conversion.test_conversion:WideStage"}, "can't be built"),
         ({"mean": (), "std": ()}, "holds no normaliser"),
         ({"key": "ema"}, "no weights under --key ema"),
     ],

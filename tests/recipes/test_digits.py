@@ -7,8 +7,8 @@ import pytest
 from recipes import transfer
 from recipes.transfer import Config
 from robust_hub.data import Source
-from robust_hub.runs import Run
-from robust_hub.training import Training
+from robust_hub.launch import Output
+from robust_hub.training import TrainingConfig
 
 TEACHER = Path(__file__).parents[2] / "model_cards" / "small_cnn_grey.trades_linf0.1_digits"
 
@@ -24,9 +24,9 @@ def robust(tmp_path_factory) -> dict[str, float]:
             student="small_cnn_grey",
             student_args={"channels": [16, 32, 64]},
             source=Source("digits", augmentation="none", test_images=60),
-            run=Run(tmp_path_factory.mktemp(name) / "run"),
+            output=Output(tmp_path_factory.mktemp(name) / "run"),
             threat="linf:0.15",
-            training=Training(epochs=6, batch_size=64, optimizer="adamw", lr=3e-3, weight_decay=0.05),
+            training=TrainingConfig(epochs=6, batch_size=64, optimizer="adamw", lr=3e-3, weight_decay=0.05),
         )
         accuracy[name] = method(config).evaluation.robust_accuracy.value
     return accuracy

@@ -17,12 +17,13 @@ from safetensors.torch import load_file, save_file
 from recipes import evaluate
 from recipes.evaluate import Config
 from robust_hub.data import Source
-from robust_hub.folders import read_facts
-from robust_hub.reports import Report
-from robust_hub.runs import Run
+from robust_hub.evaluation import Report
+from robust_hub.hub import verify
+from robust_hub.launch import Output
+from robust_hub.model_folder import require_provenance
 from tests.made_up import CNN, trained
 from tests.made_up import quick_evaluation as config
-from tests.test_processes import ON_CPU, TWO_PROCESSES
+from tests.training.test_processes import ON_CPU, TWO_PROCESSES
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,9 +83,8 @@ def test_a_finished_run_leaves_no_journal_and_three_pictures(finished):
             assert min(image.size) > 200
 
 
-def test_the_evidence_of_a_finished_run_is_confirmed(finished, capsys):
-    evaluate.verify(finished)
-    printed = capsys.readouterr().out
+def test_the_evidence_of_a_finished_run_is_confirmed(finished):
+    printed = str(verify(str(finished)))
     report = told(finished)["evaluation"]
     fallen = report["clean"].count("1") - report["survivors"]["apgd-t"].count("1")
     assert fallen > 0
@@ -93,7 +93,7 @@ def test_the_evidence_of_a_finished_run_is_confirmed(finished, capsys):
 
 def test_a_finished_run_is_told_again_without_being_run(finished, folder, capsys):
     before = (finished / "evaluation.json").stat().st_mtime_ns
-    evaluate.main(replace(config(folder, finished), run=Run(finished, resume=True)))
+    evaluate.main(replace(config(folder, finished), output=Output(finished, resume=True)))
     assert "after" in capsys.readouterr().out
     assert (finished / "evaluation.json").stat().st_mtime_ns == before
 
@@ -104,7 +104,7 @@ def test_evidence_of_other_weights_is_refused(finished, folder, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run" / "evaluation.json").write_text(json.dumps({**report, "model": f"local-dir:{copy}"}))
     with pytest.raises(ValueError, match=r"the weights of .* are not those that"):
-        evaluate.verify(tmp_path / "run")
+        verify(str(tmp_path / "run"))
 
 
 def test_evidence_of_other_images_is_refused(finished, tmp_path):
@@ -113,7 +113,7 @@ def test_evidence_of_other_images_is_refused(finished, tmp_path):
     report["source"]["test_images"] = 23
     (tmp_path / "run" / "evaluation.json").write_text(json.dumps(report))
     with pytest.raises(ValueError, match="the images of synthetic are not those that"):
-        evaluate.verify(tmp_path / "run")
+        verify(str(tmp_path / "run"))
 
 
 def test_evidence_that_does_nothing_is_refused(finished, tmp_path):
@@ -122,12 +122,12 @@ def test_evidence_that_does_nothing_is_refused(finished, tmp_path):
     evidence["perturbation"] = torch.zeros_like(evidence["perturbation"])
     save_file(evidence, tmp_path / "run" / "evidence.safetensors")
     with pytest.raises(ValueError, match=r"perturbations do not do what .* says"):
-        evaluate.verify(tmp_path / "run")
+        verify(str(tmp_path / "run"))
 
 
 def test_a_folder_without_an_evaluation_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"there is no evaluation\.json in"):
-        evaluate.verify(tmp_path)
+        verify(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_folder_without_an_evaluation_is_refused(tmp_path):
     ],
 )
 def test_the_state_of_another_evaluation_is_refused(finished, folder, change, message):
-    other = replace(config(folder, finished), run=Run(finished, resume=True), **change)
+    other = replace(config(folder, finished), output=Output(finished, resume=True), **change)
     with pytest.raises(ValueError, match=message):
         evaluate.main(other)
 
@@ -149,7 +149,7 @@ def test_the_state_of_other_weights_is_refused(finished, folder, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     identity = json.loads((tmp_path / "run" / "run.json").read_text())
     (tmp_path / "run" / "run.json").write_text(json.dumps({**identity, "model": f"local-dir:{copy}"}))
-    resumed = replace(config(copy, tmp_path / "run"), run=Run(tmp_path / "run", resume=True))
+    resumed = replace(config(copy, tmp_path / "run"), output=Output(tmp_path / "run", resume=True))
     with pytest.raises(ValueError, match="its model_sha256 is"):
         evaluate.main(resumed)
 
@@ -184,7 +184,7 @@ def test_a_run_killed_before_its_report_goes_on_to_the_same_masks(finished, fold
     command = [sys.executable, "-c", KILLED_BEFORE_REPORT, str(folder), str(tmp_path / "run")]
     assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == -signal.SIGKILL
     assert not (tmp_path / "run" / "evaluation.json").exists()
-    evaluate.main(replace(settings, run=Run(tmp_path / "run", resume=True)))
+    evaluate.main(replace(settings, output=Output(tmp_path / "run", resume=True)))
     masks = [
         {key: told(run)["evaluation"][key] for key in ("clean", "survivors")} for run in (finished, tmp_path / "run")
     ]
@@ -212,12 +212,12 @@ def test_two_processes_share_the_images(finished, folder, tmp_path):
     # Random starts differ with the division into batches, so an image at the border may fall on one side or the other.
     differing = sum(a != b for a, b in zip(one["survivors"]["apgd-t"], two["survivors"]["apgd-t"], strict=True))
     assert differing <= 1
-    evaluate.verify(tmp_path / "run")
+    verify(str(tmp_path / "run"))
 
 
 def test_weights_that_timm_does_not_know_are_refused_in_one_sentence(tmp_path):
     with pytest.raises(ValueError, match="must be named hf-hub:ORG/NAME, local-dir:FOLDER or"):
-        evaluate.main(Config("resnt18", Source("synthetic"), Run(tmp_path / "run")))
+        evaluate.main(Config("resnt18", Source("synthetic"), Output(tmp_path / "run")))
 
 
 def test_a_finished_evaluation_goes_into_the_folder_and_card_of_its_model(finished, folder, tmp_path):
@@ -225,15 +225,15 @@ def test_a_finished_evaluation_goes_into_the_folder_and_card_of_its_model(finish
     identity = json.loads((finished / "run.json").read_text())
     output = Path(shutil.copytree(finished, tmp_path / "run"))
     (output / "run.json").write_text(json.dumps({**identity, "model": f"local-dir:{copy}"}))
-    evaluate.main(replace(config(copy, output), run=Run(output, resume=True), update_card=True))
+    evaluate.main(replace(config(copy, output), output=Output(output, resume=True), update_card=True))
     assert (copy / "evidence.safetensors").read_bytes() == (finished / "evidence.safetensors").read_bytes()
     told = ModelCard.load(copy / "README.md")
     assert told.data.eval_results[1].metric_value == Report.read(finished).evaluation.robust_accuracy.value
-    assert read_facts(copy).pictures.keys() == {"accuracy_against_eps.png", "classes.png"}
-    assert all((copy / picture).is_file() for picture in read_facts(copy).pictures)
+    assert require_provenance(copy).pictures.keys() == {"accuracy_against_eps.png", "classes.png"}
+    assert all((copy / picture).is_file() for picture in require_provenance(copy).pictures)
 
 
 def test_a_card_on_the_hub_can_not_be_updated_from_here(tmp_path):
-    settings = Config("hf-hub:tiny-org/net", Source("synthetic"), Run(tmp_path / "run"), update_card=True)
+    settings = Config("hf-hub:tiny-org/net", Source("synthetic"), Output(tmp_path / "run"), update_card=True)
     with pytest.raises(ValueError, match="--update-card writes into a folder; download hf-hub:tiny-org/net"):
         evaluate.main(settings)

@@ -7,8 +7,9 @@ from recipes import lifelong
 from recipes.lifelong import Config
 from robust_hub import hub
 from robust_hub.data import Source
-from robust_hub.runs import Run
-from robust_hub.training import Training
+from robust_hub.launch import Output
+from robust_hub.methods import LifelongOptions
+from robust_hub.training import TrainingConfig
 from tests.recipes.test_transfer import NAMES, save_teacher
 
 
@@ -18,8 +19,8 @@ def teacher(request, tmp_path_factory) -> str:
 
 
 def config(teacher, tmp_path, **changes) -> Config:
-    training = Training(epochs=2, batch_size=32, lr=0.01)
-    return Config(teacher, Source("synthetic", test_images=16), Run(tmp_path / "run"), training=training, **changes)
+    training = TrainingConfig(epochs=2, batch_size=32, lr=0.01)
+    return Config(teacher, Source("synthetic", test_images=16), Output(tmp_path / "run"), training=training, **changes)
 
 
 def test_every_weight_is_trained_and_batch_statistics_stay_those_of_the_teacher(tmp_path, teacher):
@@ -45,7 +46,7 @@ def test_a_larger_weight_keeps_the_features_nearer(tmp_path, teacher, distance):
     moved = []
     for weight in (0.0, 10.0):
         folder = tmp_path / str(weight)
-        lifelong.fine_tune(config(teacher, folder, weight=weight, distance=distance))
+        lifelong.fine_tune(config(teacher, folder), LifelongOptions(weight=weight, distance=distance))
         _, features = hub.load(f"local-dir:{folder}/run/student").eval().forward_with_features(images)
         moved.append((features - wanted).abs().mean().item())
     assert moved[1] < moved[0] / 2
@@ -53,5 +54,5 @@ def test_a_larger_weight_keeps_the_features_nearer(tmp_path, teacher, distance):
 
 def test_a_negative_weight_is_told_and_leaves_the_output_untouched(tmp_path, teacher):
     with pytest.raises(ValueError, match="Lifelong needs weight >= 0, got -1"):
-        lifelong.fine_tune(config(teacher, tmp_path, weight=-1.0))
+        lifelong.fine_tune(config(teacher, tmp_path), LifelongOptions(weight=-1.0))
     assert not (tmp_path / "run").exists()

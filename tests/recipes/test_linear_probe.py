@@ -10,9 +10,10 @@ from recipes import linear_probe
 from recipes.linear_probe import Config
 from robust_hub import hub
 from robust_hub.data import Source
-from robust_hub.folders import read_facts
-from robust_hub.runs import Run
-from robust_hub.training import Training
+from robust_hub.launch import Output
+from robust_hub.methods import ProbeOptions
+from robust_hub.model_folder import require_provenance
+from robust_hub.training import TrainingConfig
 from tests.recipes.test_transfer import save_teacher
 
 IMAGES = 2 * 288  # as they are and mirrored
@@ -24,9 +25,9 @@ def teacher(tmp_path_factory) -> str:
 
 
 def config(teacher, tmp_path, **changes) -> Config:
-    training = Training(epochs=2, batch_size=32, optimizer="adamw", lr=0.01)
+    training = TrainingConfig(epochs=2, batch_size=32, optimizer="adamw", lr=0.01)
     source = Source("synthetic", test_images=16)
-    return Config(teacher, **{"source": source, "run": Run(tmp_path / "run"), "training": training, **changes})
+    return Config(teacher, **{"source": source, "output": Output(tmp_path / "run"), "training": training, **changes})
 
 
 def weights(name: str) -> dict[str, torch.Tensor]:
@@ -50,7 +51,7 @@ def test_a_probe_that_is_resumed_uses_the_features_and_ends_with_the_same_weight
     before = weights(f"local-dir:{tmp_path}/run/student")
     file = tmp_path / "run" / "features" / "features.npy"
     written = file.stat().st_mtime_ns
-    result = linear_probe.probe(config(teacher, tmp_path, run=Run(tmp_path / "run", resume=True)))
+    result = linear_probe.probe(config(teacher, tmp_path, output=Output(tmp_path / "run", resume=True)))
     assert file.stat().st_mtime_ns == written
     assert result.passes == {"student": {"forward": IMAGES, "backward": 0}}
     after = weights(f"local-dir:{tmp_path}/run/student")
@@ -58,7 +59,7 @@ def test_a_probe_that_is_resumed_uses_the_features_and_ends_with_the_same_weight
 
 
 def test_a_hidden_layer_is_published_with_its_head(tmp_path, teacher):
-    linear_probe.probe(config(teacher, tmp_path, mlp=8))
+    linear_probe.probe(config(teacher, tmp_path), ProbeOptions(mlp=8))
     model = timm.create_model(f"local-dir:{tmp_path}/run/student", pretrained=True)
     assert [tuple(model.hidden[0].weight.shape), tuple(model.head.weight.shape)] == [(8, 16), (4, 8)]
     body = weights(teacher)
@@ -67,7 +68,7 @@ def test_a_hidden_layer_is_published_with_its_head(tmp_path, teacher):
 
 @pytest.mark.parametrize(("stages", "first"), [(1, "layer4"), (2, "layer3"), (4, "layer1"), (5, "conv1")])
 def test_the_last_stages_are_retrained_and_the_rest_is_left(tmp_path, teacher, stages, first):
-    linear_probe.probe(config(teacher, tmp_path, retrain_stages=stages))
+    linear_probe.probe(config(teacher, tmp_path), ProbeOptions(retrain_stages=stages))
     before, after = weights(teacher), weights(f"local-dir:{tmp_path}/run/student")
     parts = list(dict.fromkeys(name.split(".")[0] for name in before))
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
@@ -76,10 +77,10 @@ def test_the_last_stages_are_retrained_and_the_rest_is_left(tmp_path, teacher, s
 
 @pytest.mark.parametrize("changes", [{}, {"mlp": 8}, {"retrain_stages": 1}, {"mlp": 8, "retrain_stages": 1}])
 def test_all_passes_are_counted(tmp_path, teacher, changes):
-    result = linear_probe.probe(config(teacher, tmp_path, **changes))
+    result = linear_probe.probe(config(teacher, tmp_path), ProbeOptions(**changes))
     retrained = 2 * 288 if "retrain_stages" in changes else 0
     assert result.passes == {"student": {"forward": IMAGES + retrained, "backward": retrained}}
-    assert read_facts(tmp_path / "run" / "student").training.passes == result.passes
+    assert require_provenance(tmp_path / "run" / "student").training.passes == result.passes
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_all_passes_are_counted(tmp_path, teacher, changes):
 )
 def test_bad_options_are_told_and_leave_the_output_untouched(tmp_path, teacher, changes, message):
     with pytest.raises(ValueError, match=message):
-        linear_probe.probe(config(teacher, tmp_path, **changes))
+        linear_probe.probe(config(teacher, tmp_path), ProbeOptions(**changes))
     assert not (tmp_path / "run").exists()
 
 

@@ -13,14 +13,15 @@ import torch
 from PIL import Image
 
 from recipes import transfer
-from recipes.transfer import Alignment, Config, Maps
-from robust_hub.architectures import create_classifier
+from recipes.transfer import Config
 from robust_hub.data import Source
-from robust_hub.folders import read_facts, save
-from robust_hub.runs import Run
-from robust_hub.training import Training
-from tests.made_up import facts
-from tests.test_processes import ON_CPU, TWO_PROCESSES
+from robust_hub.launch import Output
+from robust_hub.methods import ARDOptions, IGAMOptions, KDOptions, MixACMOptions, PAGOptions, RRMOptions
+from robust_hub.model_folder import require_provenance, save
+from robust_hub.models import create_classifier
+from robust_hub.training import TrainingConfig
+from tests.made_up import provenance
+from tests.training.test_processes import ON_CPU, TWO_PROCESSES
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["vertical", "horizontal", "diagonal", "antidiagonal"]
@@ -31,7 +32,7 @@ VIT = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads"
 def save_teacher(folder: Path, *, names=()) -> str:
     torch.manual_seed(0)
     teacher = create_classifier("resnet18_cifar", CNN, num_classes=4, image_shape=(3, 16, 16))
-    save(folder, teacher, facts("resnet18_cifar"), label_names=names or NAMES)
+    save(folder, teacher, provenance("resnet18_cifar"), label_names=names or NAMES)
     return f"local-dir:{folder}"
 
 
@@ -45,10 +46,10 @@ def config(teacher: str, output: Path, **changes) -> Config:
         "student": "vit_tiny_patch16_224",
         "student_args": VIT,
         "source": Source("synthetic", test_images=16),
-        "training": Training(epochs=1, batch_size=96, lr=0.01),
+        "training": TrainingConfig(epochs=1, batch_size=96, lr=0.01),
         **changes,
     }
-    return Config(teacher=teacher, run=Run(output), **options)
+    return Config(teacher=teacher, output=Output(output), **options)
 
 
 def launch(*arguments: str) -> subprocess.CompletedProcess:
@@ -104,7 +105,7 @@ def test_bad_input_ends_in_one_sentence_and_writes_nothing(tmp_path, teacher):
 
 
 @pytest.mark.parametrize(
-    "alignment", [Alignment(ramp=2), Alignment(gradient_of="random-logits", logit_weight=1.0, start=1)]
+    "alignment", [IGAMOptions(ramp=2), IGAMOptions(gradient_of="random-logits", logit_weight=1.0, start=1)]
 )
 def test_igam_trains_a_student_of_another_architecture(tmp_path, teacher, alignment):
     result = transfer.igam(config(teacher, tmp_path / "run"), alignment)
@@ -125,7 +126,7 @@ def test_igam_trains_a_student_of_another_architecture(tmp_path, teacher, alignm
         ({"student_args": {**VIT, "in_chans": 2}}, "must take grey or colour images, got 3 and 2 channels"),
         ({"threat": "linf:2"}, r"eps must be in \(0, 1\), got 2"),
         ({"threat": "l3:0.1"}, "threat must be linf:EPS or l2:EPS"),
-        ({"training": Training(batch_size=500)}, "at most the 288 training images"),
+        ({"training": TrainingConfig(batch_size=500)}, "at most the 288 training images"),
     ],
 )
 def test_bad_input_is_told_before_training_and_leaves_the_output_untouched(tmp_path, teacher, changes, message):
@@ -138,15 +139,24 @@ def test_bad_input_is_told_before_training_and_leaves_the_output_untouched(tmp_p
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        (lambda chosen: transfer.kd(chosen, temperature=0.0), "KD needs temperature >= 0.1, got 0"),
-        (lambda chosen: transfer.ard(chosen, steps=0), "PGD needs steps >= 1"),
-        (lambda chosen: transfer.igam(chosen, Alignment(noise=-1.0)), "IGAM needs noise >= 0, got -1"),
-        (lambda chosen: transfer.rrm(chosen, cross_entropy_weight=-1.0), "RRM needs cross_entropy_weight >= 0"),
-        (lambda chosen: transfer.pag(chosen, classes_per_image=5), "classes_per_image between 1 and 4, .* got 5"),
-        (lambda chosen: transfer.mixacm(chosen, Maps(mixup=0.0)), "MixACM needs mixup >= 0.01, got 0"),
-        (lambda chosen: transfer.mixacm(chosen, Maps(stages=("block.0",))), "has no stage 'block.0'; .*blocks.0"),
+        (lambda chosen: transfer.kd(chosen, KDOptions(temperature=0.0)), "KD needs temperature >= 0.1, got 0"),
+        (lambda chosen: transfer.ard(chosen, ARDOptions(steps=0)), "PGD needs steps >= 1"),
+        (lambda chosen: transfer.igam(chosen, IGAMOptions(noise=-1.0)), "IGAM needs noise >= 0, got -1"),
         (
-            lambda chosen: transfer.mixacm(chosen, Maps(("blocks.0",), ("layer1", "layer2"))),
+            lambda chosen: transfer.rrm(chosen, RRMOptions(cross_entropy_weight=-1.0)),
+            "RRM needs cross_entropy_weight >= 0",
+        ),
+        (
+            lambda chosen: transfer.pag(chosen, PAGOptions(classes_per_image=5)),
+            "classes_per_image between 1 and 4, .* got 5",
+        ),
+        (lambda chosen: transfer.mixacm(chosen, MixACMOptions(mixup=0.0)), "MixACM needs mixup >= 0.01, got 0"),
+        (
+            lambda chosen: transfer.mixacm(chosen, MixACMOptions(stages=("block.0",))),
+            "has no stage 'block.0'; .*blocks.0",
+        ),
+        (
+            lambda chosen: transfer.mixacm(chosen, MixACMOptions(("blocks.0",), ("layer1", "layer2"))),
             "must be as many, got 1 and 2",
         ),
     ],
@@ -172,7 +182,7 @@ def test_a_teacher_of_other_classes_is_trained_a_head_for_these_first(tmp_path, 
 )
 def test_a_teacher_of_other_channels_or_sizes_teaches(tmp_path, method, shape, args):
     teacher = create_classifier("resnet18_cifar", {**CNN, **args}, num_classes=4, image_shape=shape)
-    save(tmp_path / "teacher", teacher, facts("resnet18_cifar"), label_names=NAMES)
+    save(tmp_path / "teacher", teacher, provenance("resnet18_cifar"), label_names=NAMES)
     result = method(config(f"local-dir:{tmp_path / 'teacher'}", tmp_path / "run"))
     assert result.classifier.input_size == (3, 16, 16)
 
@@ -190,7 +200,7 @@ def test_a_teacher_that_is_not_robust_is_warned_of_in_one_line(tmp_path, teacher
 
 
 def test_a_plan_is_told_before_training(tmp_path, teacher, capsys):
-    transfer.plain(config(teacher, tmp_path / "run", training=Training(epochs=2, batch_size=96, lr=0.01)))
+    transfer.plain(config(teacher, tmp_path / "run", training=TrainingConfig(epochs=2, batch_size=96, lr=0.01)))
     (told,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("plan:")]
     assert told.startswith("plan: 6 steps of 96 images, about ")
 
@@ -202,7 +212,7 @@ def save_targets(folder: Path, shape: tuple[int, ...]) -> Path:
 
 def test_pag_follows_stored_targets(tmp_path, teacher):
     stored = save_targets(tmp_path, (400, 4, 3, 16, 16))
-    result = transfer.pag(config(teacher, tmp_path / "run"), targets="stored", stored=stored)
+    result = transfer.pag(config(teacher, tmp_path / "run"), PAGOptions(targets="stored", stored=stored))
     assert result.passes == {"student": {"forward": 288, "backward": 3 * 288}}
 
 
@@ -210,35 +220,35 @@ def test_pag_follows_stored_targets(tmp_path, teacher):
 def test_stored_targets_of_another_shape_are_told_before_training(tmp_path, teacher, shape):
     stored = save_targets(tmp_path, shape)
     with pytest.raises(ValueError, match=r"PAG targets must be floats of shape \(\d+, 4, 3, 16, 16\).* got float32 of"):
-        transfer.pag(config(teacher, tmp_path / "run"), targets="stored", stored=stored)
+        transfer.pag(config(teacher, tmp_path / "run"), PAGOptions(targets="stored", stored=stored))
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("options", [{"targets": "stored"}, {"stored": Path("targets.npy")}])
 def test_stored_targets_and_their_file_belong_together(tmp_path, teacher, options):
     with pytest.raises(ValueError, match="--targets stored and --stored FILE belong together"):
-        transfer.pag(config(teacher, tmp_path / "run"), **options)
+        transfer.pag(config(teacher, tmp_path / "run"), PAGOptions(**options))
 
 
 def test_stored_targets_that_are_missing_are_told_before_training(tmp_path, teacher):
     with pytest.raises(ValueError, match=r"nowhere.npy is not a readable .npy of target gradients"):
-        transfer.pag(config(teacher, tmp_path / "run"), targets="stored", stored=Path("nowhere.npy"))
+        transfer.pag(config(teacher, tmp_path / "run"), PAGOptions(targets="stored", stored=Path("nowhere.npy")))
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("targets", ["one-image", "class-mean", "nearest-neighbour"])
 def test_pag_makes_its_own_targets_of_training_images(tmp_path, teacher, targets):
-    result = transfer.pag(config(teacher, tmp_path / "run"), targets=targets, classes_per_image=2)
+    result = transfer.pag(config(teacher, tmp_path / "run"), PAGOptions(targets=targets, classes_per_image=2))
     # Two classes an image: two gradients, two ways back through them, and one through the loss.
     assert result.passes == {"student": {"forward": 288, "backward": 5 * 288}}
 
 
 def test_the_cost_is_told_with_the_teacher_and_without(tmp_path, teacher):
-    transfer.mixacm(config(teacher, tmp_path / "run"), Maps())
-    told = read_facts(tmp_path / "run" / "student")
+    transfer.mixacm(config(teacher, tmp_path / "run"), MixACMOptions())
+    told = require_provenance(tmp_path / "run" / "student")
     assert told.training.images == 288
     assert told.training.peak_memory > 2**27
-    assert told.teacher.seconds == facts("resnet18_cifar").training.seconds
+    assert told.teacher.seconds == provenance("resnet18_cifar").training.seconds
     card = (tmp_path / "run" / "student" / "README.md").read_text()
     assert f"| training | {told.training.seconds:.0f} s |" in card
     assert f"| with the teacher's own training | {told.training.seconds + told.teacher.seconds:.0f} s |" in card
@@ -246,7 +256,7 @@ def test_the_cost_is_told_with_the_teacher_and_without(tmp_path, teacher):
 
 def test_an_unknown_optimizer_is_told_with_close_names():
     with pytest.raises(ValueError, match=r"timm knows no optimizer 'sgdd'; close names are .*sgd"):
-        Training(optimizer="sgdd")
+        TrainingConfig(optimizer="sgdd")
 
 
 def test_a_run_killed_while_it_claimed_its_folder_can_begin_again(tmp_path, teacher):
@@ -259,10 +269,10 @@ def test_a_finished_run_that_is_resumed_writes_the_same_student_again(tmp_path, 
     chosen = config(teacher, tmp_path / "run")
     transfer.rrm(chosen)
     weights = (tmp_path / "run" / "student" / "model.safetensors").read_bytes()
-    told = read_facts(tmp_path / "run" / "student").training
-    transfer.rrm(Config(**{**vars(chosen), "run": Run(tmp_path / "run", resume=True)}))
+    told = require_provenance(tmp_path / "run" / "student").training
+    transfer.rrm(Config(**{**vars(chosen), "output": Output(tmp_path / "run", resume=True)}))
     assert (tmp_path / "run" / "student" / "model.safetensors").read_bytes() == weights
-    again = read_facts(tmp_path / "run" / "student").training
+    again = require_provenance(tmp_path / "run" / "student").training
     assert (again.seconds, again.passes) == (told.seconds, told.passes)
 
 
@@ -278,9 +288,9 @@ def test_a_folder_that_holds_another_run_is_left_alone(tmp_path, teacher):
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")}
     with pytest.raises(ValueError, match="holds a run already; add --resume"):
         transfer.plain(config(teacher, tmp_path / "run"))
-    other = config(teacher, tmp_path / "run", training=Training(epochs=5))
+    other = config(teacher, tmp_path / "run", training=TrainingConfig(epochs=5))
     with pytest.raises(ValueError, match=r"its training is .* not"):
-        transfer.plain(Config(**{**vars(other), "run": Run(tmp_path / "run", resume=True)}))
+        transfer.plain(Config(**{**vars(other), "output": Output(tmp_path / "run", resume=True)}))
     with pytest.raises(ValueError, match="is not empty and holds no run"):
         transfer.plain(config(teacher, tmp_path))
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")} == before

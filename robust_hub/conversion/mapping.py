@@ -1,0 +1,220 @@
+"""Finds which layer of an architecture each layer of a foreign checkpoint is, by names, shapes and places.
+
+Both are seen as trees of modules. Two modules can be partners when they hold the same layers, by kind and shape, in
+whatever order. From the root down, the coarsest modules that can all be partners are; among several of equal content,
+names decide where they speak the same language, their numbers where only these differ, and the order of registration
+last of all. Shapes can't tell equal ones apart, so the table says what decided.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from tabulate import tabulate
+from torch import Tensor
+
+from robust_hub.conversion.reading import COUNTER
+from robust_hub.conversion.trees import Node, Shape, coarsest_cut, joined, tree_of, unboxed
+from robust_hub.errors import CheckpointError
+
+By: TypeAlias = Literal["name", "place", "order"]
+
+# Words that mean the same in the codes of this field.
+LIKE = {
+    "bn": "norm",
+    "batchnorm": "norm",
+    "downsample": "shortcut",
+    "skip": "shortcut",
+    "proj": "shortcut",
+    "linear": "fc",
+    "logits": "fc",
+    "classifier": "fc",
+    "head": "fc",
+}
+NAMED_IN_ERRORS = 3
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A layer of the checkpoint, its partner, and what decided.
+
+    Attributes:
+        source: name of the layer in the checkpoint.
+        target: its name in the architecture.
+        shapes: of the layer's tensors in the checkpoint, by their own names.
+        by: name when both names agree; place when nothing else fits there, or names of the same meaning agree; order
+            when several fit, and only their numbering or their order told them apart.
+    """
+
+    source: str
+    target: str
+    shapes: dict[str, Shape]
+    by: By
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """Which layer of the architecture each layer of the checkpoint is."""
+
+    pairs: tuple[Pair, ...]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The names of the checkpoint's tensors, each with its name in the architecture."""
+        return {joined(pair.source, leaf): joined(pair.target, leaf) for pair in self.pairs for leaf in pair.shapes}
+
+    @property
+    def doubts(self) -> str:
+        """Tells how many layers might have been taken for others; empty where none."""
+        doubtful = sum(pair.by == "order" for pair in self.pairs)
+        return f"{doubtful} of {len(self.pairs)} layers were told from others of equal shapes by order alone" * (
+            doubtful > 0
+        )
+
+    def table(self) -> str:
+        """Writes the layers that change their names, or are not sure to be the same, one below the other."""
+        changed = [pair for pair in self.pairs if pair.by != "name"]
+        kept = f"{len(self.pairs) - len(changed)} of {len(self.pairs)} layers keep their names"
+        if not changed:
+            return kept
+        rows = [(pair.source, pair.target, " ".join(map(_sides, _shown(pair))), pair.by) for pair in changed]
+        table = tabulate(rows, ("checkpoint", "architecture", "shapes", "by"), tablefmt="github")
+        return "\n\n".join(filter(None, (kept, table, self.doubts)))
+
+
+def _sides(shape: Shape) -> str:
+    return "x".join(map(str, shape)) or "1"
+
+
+def _shown(pair: Pair) -> list[Shape]:
+    """Gives the shapes of weight and bias; a BatchNorm's statistics are shaped like them."""
+    return [shape for leaf, shape in pair.shapes.items() if not leaf.startswith("running_") and leaf != COUNTER]
+
+
+def find_mapping(source: dict[str, Tensor], target: dict[str, Tensor], *, ordered: bool) -> Mapping:
+    """Finds a partner for each layer; a layer's tensors move together.
+
+    Args:
+        source: the checkpoint's weights.
+        target: the architecture's state dict.
+        ordered: whether the checkpoint's names are in the order in which its network registers them.
+
+    Raises:
+        CheckpointError: when a layer of either has no partner, or only an order could tell, and there is none.
+    """
+    source_tree, target_tree = tree_of(source), tree_of(target)
+    _check_all_have_partners(source_tree.leaves, target_tree.leaves)
+    pairs = sorted(_matched(source_tree, target_tree, "place", ordered), key=_position(source_tree))
+    assert len({pair.target for pair in pairs}) == len(pairs) == len(target_tree.leaves)
+    return Mapping(tuple(pairs))
+
+
+def _position(tree: Node) -> object:
+    positions = {leaf.path: position for position, leaf in enumerate(tree.leaves)}
+    return lambda pair: positions[pair.source]
+
+
+def _check_all_have_partners(sources: list[Node], targets: list[Node]) -> None:
+    lonely_sources, lonely_targets = _excess(sources, targets), _excess(targets, sources)
+    if not lonely_sources and not lonely_targets:
+        return
+    raise CheckpointError(
+        f"the checkpoint does not fit the architecture: without a partner are {_told(lonely_sources)} of the "
+        f"checkpoint and {_told(lonely_targets)} of the architecture; check --architecture and --model-args, and leave "
+        "layers that the network never uses out with --without"
+    )
+
+
+def _excess(nodes: list[Node], others: list[Node]) -> list[Node]:
+    """Gives the nodes that outnumber those of equal content among the others: of each, the last with strange names."""
+    there, names = Counter(other.content for other in others), {other.path for other in others}
+    excess = []
+    for content, count in Counter(node.content for node in nodes).items():
+        alike = [node for node in nodes if node.content == content]
+        alike.sort(key=lambda node: node.path not in names)
+        excess += alike[len(alike) - max(0, count - there[content]) :]
+    return [node for node in nodes if node in excess]
+
+
+def _told(nodes: list[Node]) -> str:
+    if not nodes:
+        return "none"
+    named = []
+    for node in nodes[:NAMED_IN_ERRORS]:
+        leaf = "weight" if "weight" in node.tensors else next(iter(node.tensors))
+        named.append(f"{joined(node.path, leaf)} ({_sides(node.tensors[leaf])})")
+    more = f" and {len(nodes) - NAMED_IN_ERRORS} more layers" if len(nodes) > NAMED_IN_ERRORS else ""
+    return ", ".join(named) + more
+
+
+def _matched(source: Node, target: Node, by: By, ordered: bool) -> Iterator[Pair]:
+    """Pairs the layers of two modules that hold the same."""
+    source, target = unboxed(source), unboxed(target)
+    if not source.children and not target.children:
+        yield Pair(source.path, target.path, source.tensors, "name" if source.path == target.path else by)
+        return
+    sources, targets = coarsest_cut(list(source.children), list(target.children))
+    for content in dict.fromkeys(node.content for node in sources):
+        some = [node for node in sources if node.content == content]
+        others = [node for node in targets if node.content == content]
+        for one, other, how in _told_apart(some, others, source.path, target.path, ordered):
+            yield from _matched(one, other, "order" if "order" in (by, how) else "place", ordered)
+
+
+def _told_apart(
+    sources: list[Node], targets: list[Node], source_path: str, target_path: str, ordered: bool
+) -> Iterator[tuple[Node, Node, By]]:
+    """Pairs modules of equal content, as many on both sides."""
+    named, others_named = _by_names(sources, source_path), _by_names(targets, target_path)
+    if named.keys() == others_named.keys():
+        yield from ((node, others_named[name], "place") for name, node in named.items())
+        return
+    families, other_families = _families(sources, source_path), _families(targets, target_path)
+    for family in [family for family in families if len(sources) > 1 and family in other_families]:
+        members, others = families[family], other_families[family]
+        numbers, other_numbers = _by_numbers(members, source_path), _by_numbers(others, target_path)
+        if not len(members) == len(others) == len(numbers) == len(other_numbers):
+            continue
+        # Numbers are places, not names: units 1, 2, 3 are 0, 1, 2 elsewhere, never 1 to 1, 2 to 2 and 3 to 0.
+        how = "place" if set(numbers) == set(other_numbers) else "order"
+        for one, other in zip(sorted(numbers), sorted(other_numbers), strict=True):
+            yield numbers[one], other_numbers[other], how
+        sources = [node for node in sources if node not in members]
+        targets = [node for node in targets if node not in others]
+    if len(sources) == 1:
+        yield sources[0], targets[0], "place"
+        return
+    numbers, other_numbers = _by_numbers(sources, source_path), _by_numbers(targets, target_path)
+    families, other_families = _families(sources, source_path), _families(targets, target_path)
+    if len(families) == len(other_families) == 1 and len(numbers) == len(other_numbers) == len(sources):
+        for one, other in zip(sorted(numbers), sorted(other_numbers), strict=True):
+            yield numbers[one], other_numbers[other], "order"
+        return
+    if len(sources) > 1 and not ordered:
+        raise CheckpointError(
+            f"{', '.join(node.path for node in sources)} have equal shapes, and only the order in which the network "
+            "registers them could tell them apart, which a safetensors file does not keep; give the original with "
+            "--original, or a checkpoint written by torch.save"
+        )
+    yield from ((one, other, "order") for one, other in zip(sources, targets, strict=True))
+
+
+def _families(nodes: Iterable[Node], root: str) -> dict[str, list[Node]]:
+    """Groups modules whose names, below the root, mean the same but for numbers."""
+    families: dict[str, list[Node]] = {}
+    for node in nodes:
+        words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", node.path.removeprefix(root))]
+        words = [LIKE.get(word, word) for word in words]
+        # What a shortcut's layers are called beside that matters to nobody.
+        families.setdefault("shortcut" if "shortcut" in words else " ".join(words), []).append(node)
+    return families
+
+
+def _by_names(nodes: Iterable[Node], root: str) -> dict[str, Node]:
+    return {node.path.removeprefix(root): node for node in nodes}
+
+
+def _by_numbers(nodes: Iterable[Node], root: str) -> dict[tuple[int, ...], Node]:
+    return {tuple(map(int, re.findall(r"\d+", node.path.removeprefix(root)))): node for node in nodes}

@@ -1,0 +1,261 @@
+"""Reads checkpoints that others wrote: their tensors and nothing else, whatever stands around them."""
+
+import pickle
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from robust_hub.errors import CheckpointError, close_names, first_line
+
+# What this field calls the weights, the usual names first, then the file itself; an average only where it is alone.
+PREFERRED = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "")
+# Of dictionaries in dictionaries; one may hold itself.
+DEEPEST = 6
+NO_WEIGHTS = ("optim", "sched", "scaler")
+# DataParallel, torch.compile, and the classes of MadryLab's robustness put these in front of every name.
+WRAPPERS = ("module", "model", "attacker", "_orig_mod")
+NORMALISERS = {"new_mean": "new_std", "mean": "std", "_mean": "_std", "mu": "sigma"}
+MOST_CHANNELS = 4
+COUNTER = "num_batches_tracked"
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """The mean and the standard deviation of each channel, in pixel units of [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise ValueError(
+                f"--mean and --std must have a value for each channel, got {len(self.mean)} and {len(self.std)}"
+            )
+        if not all(0 <= value <= 1 for value in self.mean) or not all(0 < value <= 1 for value in self.std):
+            raise ValueError(
+                f"mean must be in [0, 1] and std in (0, 1], got {self.mean} and {self.std}; "
+                "divide by 255 what is meant for pixels up to 255"
+            )
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What a foreign checkpoint holds.
+
+    Attributes:
+        key: where in the file the weights are; empty where they are the file.
+        others: where else it holds weights.
+        prefixes: what stood in front of the names.
+        weights: each tensor of the network once, without prefixes and without the normaliser.
+        normaliser: mean and std, where the file holds them.
+        ordered: whether the order of the names is that in which the network registers them.
+    """
+
+    key: str
+    others: tuple[str, ...]
+    prefixes: tuple[str, ...]
+    weights: dict[str, Tensor]
+    normaliser: Normaliser | None
+    ordered: bool
+
+    def __str__(self) -> str:
+        """Tells what was found, line by line."""
+        others = f"; also there, and left: {', '.join(self.others)} (--key takes one of them)" if self.others else ""
+        return (
+            f"weights: {len(self.weights)} tensors, {self.key or 'the file itself'}{others}\n"
+            f"prefixes taken off: {', '.join(self.prefixes) or 'none'}\n"
+            f"normaliser in the file: {self.normaliser or 'none'}"
+        )
+
+    def in_order_of(self, original: nn.Module) -> "Foreign":
+        """Puts the weights into the order in which the original module registers them, where it names them all."""
+        names = [name for name in bare_names(original.state_dict()).values() if name in self.weights]
+        if len(names) < len(self.weights):
+            return self
+        return replace(self, weights={name: self.weights[name] for name in names}, ordered=True)
+
+
+def read_checkpoint(file: Path, *, key: str = "", without: Sequence[str] = ()) -> Foreign:
+    """Reads a checkpoint without running anything that it brings.
+
+    Args:
+        file: a .safetensors file, or whatever torch.save wrote.
+        key: which of the file's state dicts, its keys joined by dots; empty to choose by rule.
+        without: beginnings of names to leave out, for parts that the network never uses.
+
+    Raises:
+        CheckpointError: when the file can't be read, needs code, or does not hold the weights of one network.
+    """
+    candidates = _state_dicts(_load(file))
+    chosen = _choose(candidates, key, file)
+    raw = _only_tensors(candidates[chosen], without, file)
+    bare, weights, whence = bare_names(raw), {}, {}
+    for name, short in bare.items():
+        if short in weights and not _equal(weights[short], raw[name]):
+            raise CheckpointError(
+                f"{file} holds two different networks ({whence[short]} is not {name}); leave one of them out "
+                f"with --without {name.removesuffix(short).rstrip('.')}"
+            )
+        weights.setdefault(short, raw[name])
+        whence.setdefault(short, name)
+    if not weights:
+        raise CheckpointError(f"{file} holds nothing but a normaliser; choose other weights with --key")
+    return Foreign(
+        key=chosen,
+        others=tuple(other or "the file itself" for other in candidates if other != chosen),
+        prefixes=tuple(dict.fromkeys(name.removesuffix(short) for name, short in bare.items() if name != short)),
+        weights=weights,
+        normaliser=_normaliser(raw, file),
+        ordered=not _is_safetensors(file),
+    )
+
+
+def bare_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Takes wrappers, and what all names begin with, off each name; leaves a normaliser's tensors out."""
+    normalisers = {name for pair in normaliser_names(tensors).items() for name in pair}
+    bare = {name: _unwrapped(name) for name in tensors if name not in normalisers}
+    while len({short.split(".")[0] for short in bare.values()}) == 1:
+        rest = {name: short.partition(".")[2] for name, short in bare.items()}
+        if not all(rest.values()) or not any("." in short for short in rest.values()):
+            break
+        bare = rest
+    return bare
+
+
+def normaliser_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Finds means and standard deviations of channels; gives the name of each mean with that of its partner."""
+    found = {}
+    for name in tensors:
+        parent, dot, leaf = name.rpartition(".")
+        partner = f"{parent}{dot}{NORMALISERS.get(leaf)}"
+        if partner in tensors and _per_channel(tensors[name]) and _per_channel(tensors[partner]):
+            found[name] = partner
+    return found
+
+
+def _is_safetensors(file: Path) -> bool:
+    return file.suffix == ".safetensors"
+
+
+def _load(file: Path) -> object:
+    if not file.is_file():
+        near = close_names(str(file), map(str, file.parent.glob("*"))) or "; check the path"
+        raise CheckpointError(f"there is no file {file}{near}")
+    try:
+        return load_file(file) if _is_safetensors(file) else torch.load(file, weights_only=True, map_location="cpu")
+    except pickle.UnpicklingError as error:
+        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if wanted:
+            raise CheckpointError(
+                f"{file} is refused, since it can't be unpickled without running code ({wanted[1]}); load it once in a "
+                "sandbox with the library that wrote it, and save its state_dict alone as safetensors"
+            ) from error
+        unread = error
+    except (SafetensorError, RuntimeError, EOFError, LookupError, TypeError, AttributeError, OSError) as error:
+        unread = error
+    reason = re.search(r"WeightsUnpickler error:\s*(.+)", str(unread))
+    raise CheckpointError(
+        f"{file} can't be read ({reason[1] if reason else first_line(unread)}); expected a whole file written by "
+        "torch.save or safetensors, so fetch it again"
+    ) from unread
+
+
+def _state_dicts(content: object, path: tuple[str, ...] = ()) -> dict[str, Mapping]:
+    """Finds dictionaries that hold a matrix or a kernel: those of a network, not an optimizer's or the file's own."""
+    if len(path) > DEEPEST or not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
+        return {}
+    found = {}
+    if any(isinstance(value, Tensor) and value.ndim > 1 for value in content.values()):
+        found[".".join(path)] = content
+    for name, value in content.items():
+        if not any(word in name.lower() for word in NO_WEIGHTS):
+            found.update(_state_dicts(value, (*path, name)))
+    return found
+
+
+def _choose(candidates: Mapping[str, Mapping], key: str, file: Path) -> str:
+    if not candidates:
+        raise CheckpointError(f"{file} holds no state dict, expected names with tensors; save the model's state_dict")
+    if key and key not in candidates:
+        known = ", ".join(path or "the file itself (leave --key away)" for path in candidates)
+        raise CheckpointError(f"{file} holds no weights under --key {key}; where it does: {known}")
+    if key or len(candidates) == 1:
+        return key or next(iter(candidates))
+    ranks = {path: _rank(path) for path in candidates}
+    best = [path for path, rank in ranks.items() if rank == min(ranks.values())]
+    if len(best) > 1:
+        raise CheckpointError(f"{file} holds weights under {', '.join(candidates)}; choose one with --key")
+    return best[0]
+
+
+def _rank(path: str) -> tuple[int, int]:
+    """Ranks a place of weights: usual names first, then the file itself, then all others."""
+    words = path.split(".")
+    return (PREFERRED.index(words[-1]) if words[-1] in PREFERRED else len(PREFERRED), len(words))
+
+
+def _only_tensors(found: Mapping, without: Sequence[str], file: Path) -> dict[str, Tensor]:
+    for part in without:
+        if not any(_begins(name, part) for name in found):
+            raise CheckpointError(f"--without {part} names nothing in {file}{close_names(part, found)}")
+    kept = {name: value for name, value in found.items() if not any(_begins(name, part) for part in without)}
+    strange = [name for name, value in kept.items() if not isinstance(value, Tensor)]
+    if strange:
+        raise CheckpointError(f"{_some(strange)} in {file} is no tensor; leave out with --without what is idle")
+    odd = [name for name, value in kept.items() if not _is_plain(value)]
+    if odd:
+        raise CheckpointError(f"{_some(odd)} in {file} is not stored as plain numbers; save a plain state_dict")
+    broken = [name for name, value in kept.items() if not value.isfinite().all()]
+    if broken:
+        raise CheckpointError(f"{_some(broken)} in {file} holds values that are not finite; fetch the file again")
+    return {name: value.detach() for name, value in kept.items()}
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Tells whether a tensor is dense, on this machine, and no larger than what is stored of it."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+
+
+def _begins(name: str, part: str) -> bool:
+    return any(f"{each}.".startswith(f"{part.rstrip('.')}.") for each in (name, _unwrapped(name)))
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.dtype == other.dtype and torch.equal(one, other)
+
+
+def _unwrapped(name: str) -> str:
+    words = name.split(".")
+    while len(words) > 1 and words[0] in WRAPPERS:
+        words = words[1:]
+    return ".".join(words)
+
+
+def _normaliser(tensors: dict[str, Tensor], file: Path) -> Normaliser | None:
+    names = normaliser_names(tensors)
+    found = {Normaliser(_shortest(tensors[mean]), _shortest(tensors[std])) for mean, std in names.items()}
+    if len(found) > 1:
+        raise CheckpointError(f"{file} holds different normalisers ({_some(names)}); leave all but one --without")
+    return next(iter(found), None)
+
+
+def _per_channel(tensor: Tensor) -> bool:
+    return tensor.ndim in (1, 3, 4) and tensor.numel() == max(tensor.shape) <= MOST_CHANNELS
+
+
+def _shortest(tensor: Tensor) -> tuple[float, ...]:
+    """Gives the shortest decimal numbers that are these values in float32."""
+    return tuple(float(str(value)) for value in tensor.float().flatten().numpy())
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -1,0 +1,15 @@
+"""Any image-classification data set, as train, validation and test, and loaders that yield images in [0, 1]."""
+
+from .builtin import BUILTIN as BUILTIN
+from .datasets import Data as Data
+from .datasets import load_data as load_data
+from .datasets import split_sha256 as split_sha256
+from .datasets import subset as subset
+from .loaders import Loader as Loader
+from .loaders import batches_of as batches_of
+from .loaders import evaluation_loader as evaluation_loader
+from .loaders import training_loader as training_loader
+from .sharding import Shard as Shard
+from .sharding import mix as mix
+from .source import Augmentation as Augmentation
+from .source import Source as Source

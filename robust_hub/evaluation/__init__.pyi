@@ -1,0 +1,27 @@
+"""Clean and robust accuracy with exact intervals and per-image masks, evidence for it, and reasons to doubt it."""
+
+from .accuracy import Accuracy as Accuracy
+from .accuracy import Check as Check
+from .accuracy import Cost as Cost
+from .accuracy import Evaluation as Evaluation
+from .evidence import Evidence as Evidence
+from .evidence import confirm as confirm
+from .honesty import check_honesty as check_honesty
+from .in_memory import evaluate as evaluate
+from .journal import Journal as Journal
+from .measurement import measure as measure
+from .measurement import report_on as report_on
+from .plots import plot_accuracy_curves as plot_accuracy_curves
+from .plots import plot_input_gradients as plot_input_gradients
+from .report import Report as Report
+from .report import SearchPrecision as SearchPrecision
+from .robust_accuracy import CURVE_STEPS as CURVE_STEPS
+from .robust_accuracy import accuracy_curve as accuracy_curve
+from .robust_accuracy import evaluate_loader as evaluate_loader
+from .robust_accuracy import pgd_curve as pgd_curve
+from .robust_accuracy import right as right
+from .search import search_classifier as search_classifier
+from .stages import evaluate_in_stages as evaluate_in_stages
+from .surrogate import train_surrogate as train_surrogate
+from .verification import Verified as Verified
+from .verification import verify_evaluation as verify_evaluation

@@ -1,0 +1,198 @@
+"""What an evaluation ends with: evaluation.json, which tells all of it, and one table."""
+
+from dataclasses import asdict, astuple, dataclass, fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from tabulate import tabulate
+
+from robust_hub.attacks import protocol_of
+from robust_hub.data import Source
+from robust_hub.errors import CheckpointError
+from robust_hub.evaluation.accuracy import Accuracy, Check, Cost, Evaluation
+from robust_hub.files import as_record, read_json, write_json
+from robust_hub.names import EVALUATION
+from robust_hub.threats import parse_threat
+
+SearchPrecision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What evaluation.json tells of the images; the numbers are those of the masks."""
+
+    attack: str
+    n: int
+    clean_accuracy: Accuracy
+    robust_accuracy: Accuracy
+    seconds: float
+    labels: list[int]
+    clean: str
+    survivors: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything an evaluation measured, and on what; nothing in it is typed by hand.
+
+    Attributes:
+        model: as it was named.
+        architecture: timm's name of the network.
+        model_sha256: of its weights, mean and std; see `PixelClassifier.fingerprint`.
+        source: where the images are from.
+        data_sha256: of the encoded images tested, and their labels.
+        label_names: of the classes, in the order of the logits.
+        threat: as `parse_threat` reads it.
+        attacks: the stages in their order, as they print themselves.
+        search_precision: of the network the attacks searched on; every verdict is float32's.
+        evaluation: the masks.
+        costs: of each stage.
+        checks: reasons to believe the figures, or not to.
+        seed: of the random starts.
+        command: what measured it.
+        hardware: where.
+        versions: of the packages that matter.
+    """
+
+    model: str
+    architecture: str
+    model_sha256: str
+    source: Source
+    data_sha256: str
+    label_names: list[str]
+    threat: str
+    attacks: dict[str, str]
+    search_precision: str
+    evaluation: Evaluation
+    costs: dict[str, Cost]
+    checks: list[Check]
+    seed: int
+    command: str
+    hardware: str
+    versions: dict[str, str]
+
+    @property
+    def data(self) -> str:
+        """The name of the data set that was tested on, without its organisation or folder."""
+        return Path(self.source.data).name
+
+    @property
+    def protocol(self) -> str:
+        """What the robust accuracy may be called, and what not."""
+        return protocol_of(self.attacks)
+
+    @property
+    def flagged(self) -> list[Check]:
+        """The honesty checks that give a reason to doubt the robust accuracy."""
+        return [check for check in self.checks if check.flagged]
+
+    def write(self, folder: Path) -> None:
+        """Writes evaluation.json, whole or not at all."""
+        write_json(folder / EVALUATION, self._plain())
+
+    @classmethod
+    def read(cls, folder: Path) -> "Report":
+        """Reads what `write` wrote.
+
+        Raises:
+            CheckpointError: when there is none in the folder, it is not one of ours, or its numbers are not its masks'.
+        """
+        file = folder / EVALUATION
+        if not file.is_file():
+            raise CheckpointError(f"there is no {EVALUATION} in {folder}; evaluate it with evaluate.py")
+        told = read_json(file)
+        kinds = {field.name: field.type for field in fields(cls) if field.name != "evaluation"}
+        missing = [name for name in (*kinds, "evaluation") if name not in told]
+        if missing:
+            raise CheckpointError(f"{file} is none of ours (it lacks {', '.join(missing)}); evaluate again")
+        values = {name: as_record(kind, told[name], f"{file}, {name},") for name, kind in kinds.items()}
+        try:
+            parse_threat(values["threat"])
+            evaluation = _evaluation(as_record(_Told, told["evaluation"], str(file)))
+            if evaluation.labels.max() >= len(values["label_names"]) or list(evaluation.survivors) != list(
+                values["attacks"]
+            ):
+                raise ValueError("its labels and attacks must be those of its masks")
+            if any(check.flagged != check.is_beyond for check in values["checks"]):
+                raise ValueError("its flags are not those of what its checks measured")
+        except ValueError as error:
+            raise CheckpointError(f"{file} contradicts itself ({error}); evaluate again") from error
+        return cls(**values, evaluation=evaluation)
+
+    def table(self) -> str:
+        """Writes accuracy after each attack, then by class, then what the honesty checks flagged."""
+        evaluation = self.evaluation
+        stages = [("clean", str(evaluation.clean_accuracy), "", "", "", "")]
+        for stage, mask in evaluation.survivors.items():
+            cost = astuple(self.costs[stage]) if stage in self.costs else ("", "", "", "")
+            stages.append((stage, str(Accuracy.of(mask)), *cost))
+        headers = ("after", f"accuracy %, {self.threat}", "attacked", "forward passes", "backward passes", "s")
+        classes = [(name, clean.n, str(clean), str(robust)) for name, (clean, robust) in self.classes().items()]
+        flagged = [f"  {check.name}: {check.meaning}" for check in self.flagged]
+        return "\n".join(
+            [
+                f"{self.model} on {self.source.data}: {len(evaluation.clean)} test images, 95 % intervals",
+                f"protocol: {evaluation.attack}; search in {self.search_precision}, verdicts in float32",
+                "",
+                tabulate(stages, headers, tablefmt="github", floatfmt=".0f", intfmt=","),
+                "",
+                tabulate(classes, ("class", "n", "clean %", "robust %"), tablefmt="github"),
+                "",
+                f"honesty: {len(flagged)} of {len(self.checks)} checks flagged" + (":" if flagged else ""),
+                *flagged,
+            ]
+        )
+
+    def classes(self) -> dict[str, tuple[Accuracy, Accuracy]]:
+        """Gives clean and robust accuracy of each class of which an image was tested."""
+        accuracies = {name: self.evaluation.of_class(label) for label, name in enumerate(self.label_names)}
+        return {name: both for name, both in accuracies.items() if both is not None}
+
+    def _plain(self) -> dict:
+        evaluation = self.evaluation
+        masks = {
+            "attack": evaluation.attack,
+            "n": len(evaluation.clean),
+            "clean_accuracy": asdict(evaluation.clean_accuracy),
+            "robust_accuracy": asdict(evaluation.robust_accuracy),
+            "seconds": evaluation.seconds,
+            "labels": evaluation.labels.tolist(),
+            "clean": _digits(evaluation.clean),
+            "survivors": {stage: _digits(mask) for stage, mask in evaluation.survivors.items()},
+        }
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            **told,
+            "source": asdict(self.source),
+            "evaluation": masks,
+            "costs": {stage: asdict(cost) for stage, cost in self.costs.items()},
+            "checks": [asdict(check) for check in self.checks],
+        }
+
+
+def _evaluation(told: _Told) -> Evaluation:
+    masks = [_mask(told.clean), *map(_mask, told.survivors.values())]
+    if {len(mask) for mask in masks} != {len(told.labels)} or not told.labels or min(told.labels) < 0:
+        raise ValueError("it must have a label and a digit in every mask for each image")
+    if any((after & ~before).any() for before, after in pairwise(masks)):
+        raise ValueError("an image can't stand again that has fallen")
+    if (told.n, told.clean_accuracy.value, told.robust_accuracy.value) != (
+        len(masks[0]),
+        masks[0].mean(),
+        masks[-1].mean(),
+    ):
+        raise ValueError("its numbers are not those of its masks")
+    survivors = dict(zip(told.survivors, masks[1:], strict=True))
+    return Evaluation(told.attack, np.array(told.labels), masks[0], survivors, told.seconds)
+
+
+def _digits(mask: np.ndarray) -> str:
+    return "".join(map(str, mask.astype(int)))
+
+
+def _mask(digits: str) -> np.ndarray:
+    if set(digits) - {"0", "1"}:
+        raise ValueError("a mask has digits 0 and 1 only")
+    return np.array([digit == "1" for digit in digits], dtype=bool)

@@ -1,0 +1,52 @@
+"""A plainly trained network, made in passing: images that fool it must not fool a model that attacks do not."""
+
+import torch
+from torch import nn
+
+from robust_hub.data import Data, Source, training_loader
+from robust_hub.losses import cross_entropy
+from robust_hub.models import create_classifier
+
+STEPS = 300
+BATCH = 128
+SMALL = 64
+
+
+def train_surrogate(data: Data, source: Source, device: torch.device, *, seed: int) -> nn.Module:
+    """Trains a small ResNet for 300 steps on the cross-entropy of clean images, each process the same one.
+
+    Args:
+        data: its train split is learnt from.
+        source: says how to augment.
+        device: where it lives.
+        seed: of its weights and batches; the global generator is left alone.
+    """
+    small = max(data.image_shape) <= SMALL
+    architecture, model_args = (
+        ("resnet18_cifar", {"layers": (1, 1, 1, 1), "channels": (8, 16, 32, 64)}) if small else ("resnet18", {})
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = create_classifier(
+            architecture, model_args, num_classes=data.num_classes, image_shape=data.image_shape
+        ).to(device)
+        loader = training_loader(
+            data.train,
+            network.input_size,
+            batch_size=min(BATCH, len(data.train)),
+            augmentation=source.augmentation,
+            seed=seed,
+            device=device,
+        )
+        optimizer = torch.optim.AdamW(network.train().parameters(), lr=0.003)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.003, total_steps=STEPS)
+        step, epoch = 0, 0
+        while step < STEPS:
+            loader.set_epoch(epoch := epoch + 1)
+            for (images, labels), _ in zip(loader, range(STEPS - step), strict=False):
+                optimizer.zero_grad()
+                cross_entropy(network(images), labels).mean().backward()
+                optimizer.step()
+                schedule.step()
+                step += 1
+    return network.eval()

@@ -1,0 +1,5 @@
+"""Models by name: found, fetched, loaded, listed, verified and published."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

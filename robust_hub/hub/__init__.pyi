@@ -1,0 +1,15 @@
+"""Models by name: found, fetched, loaded, listed, verified and published."""
+
+from .catalogue import list_models as list_models
+from .destination import Destination as Destination
+from .fetching import MODEL_CARDS as MODEL_CARDS
+from .fetching import ORGANISATION as ORGANISATION
+from .fetching import download as download
+from .fetching import open_folder as open_folder
+from .fetching import resolve as resolve
+from .loading import load as load
+from .loading import load_with_folder as load_with_folder
+from .loading import open_student as open_student
+from .publishing import check_folder as check_folder
+from .publishing import publish as publish
+from .verification import verify as verify

@@ -1,0 +1,15 @@
+"""How a recipe is started: its command line, its output folder, and what it runs on."""
+
+from .cli import Json as Json
+from .cli import command_line as command_line
+from .cli import tell as tell
+from .environment import hardware as hardware
+from .environment import make_accelerator as make_accelerator
+from .environment import peak_memory as peak_memory
+from .environment import told_command as told_command
+from .environment import versions as versions
+from .identity import check_output as check_output
+from .identity import claim_output as claim_output
+from .identity import identity_of as identity_of
+from .output import Output as Output
+from .progress import progress as progress

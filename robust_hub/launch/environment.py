@@ -1,0 +1,82 @@
+"""What a run runs on: its accelerator, its command, and the machine as a card tells it."""
+
+import os
+import platform
+import re
+import shlex
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, is_tensorboard_available, is_trackio_available
+
+from robust_hub.launch.output import Output
+from robust_hub.names import public
+
+PACKAGES = ("robust_hub", "torch", "timm", "accelerate")
+
+
+def make_accelerator(output: Output) -> Accelerator:
+    """Makes the accelerator that `accelerate launch` asked for; writes nothing.
+
+    Raises:
+        ValueError: when the tracker is not installed, or the device is none that second derivatives were tried on.
+    """
+    available = {"none": True, "tensorboard": is_tensorboard_available(), "trackio": is_trackio_available()}
+    if not available[output.log_with]:
+        raise ValueError(f"--log-with {output.log_with} needs a package that is missing; pip install {output.log_with}")
+    accelerator = Accelerator(
+        log_with=None if output.log_with == "none" else output.log_with,
+        project_dir=output.folder,
+        # Some of timm's architectures have weights that take no part in the logits, and a discriminator rests at times.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    if accelerator.device.type == "mps":
+        raise ValueError(
+            "attacks and second derivatives were never tried on mps; say accelerate launch --cpu, before the recipe's "
+            "name"
+        )
+    return accelerator
+
+
+def versions() -> dict[str, str]:
+    """Tells the versions of the packages that matter."""
+    return {package: version(package) for package in PACKAGES}
+
+
+def told_command(launcher: str = "accelerate launch") -> str:
+    """Writes the command that runs, as a card tells it: of paths that lead elsewhere, only the last name."""
+    options = [re.fullmatch(r"(--[\w-]+=)?(.*)", word, re.DOTALL) for word in sys.argv[1:]]
+    words = [(option[1] or "") + public(option[2]) for option in options]
+    return f"{launcher} {shlex.join([os.path.relpath(sys.argv[0]), *words])}"
+
+
+def peak_memory(accelerator: Accelerator) -> int:
+    """Tells the most bytes that this process has held so far: of the accelerator's memory, or of the machine's."""
+    if accelerator.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(accelerator.device)
+    if platform.system() == "Windows":
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Of bytes on macOS, of kilobytes elsewhere.
+    return most * (1 if platform.system() == "Darwin" else 1024)
+
+
+def hardware(accelerator: Accelerator) -> str:
+    """Names the machine: processes, device and precision."""
+    if accelerator.device.type == "cuda":
+        device = torch.cuda.get_device_name(accelerator.device)
+    else:
+        device = f"{_cpu_name()}, {torch.get_num_threads()} threads"
+    return f"{accelerator.num_processes} x ({device}), {accelerator.mixed_precision.replace('no', 'float32')}"
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.+)", info.read_text()) if info.is_file() else None
+    return found.group(1) if found else platform.processor() or platform.machine()

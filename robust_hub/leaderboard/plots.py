@@ -1,0 +1,218 @@
+"""The plots of the catalogue's page: SVG whose points are links, in colours that the page names."""
+
+import re
+from dataclasses import dataclass
+from io import StringIO
+from itertools import cycle
+from textwrap import shorten
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.transforms import Bbox
+
+from robust_hub.attacks import AUTO_ATTACK
+from robust_hub.leaderboard.table import contest, has_cost, is_auto_attack
+from robust_hub.model_folder import ModelInfo, short_name
+
+SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
+# Matplotlib knows no CSS variables: it draws in these colours, and the page says what they are by day and by night.
+INK, MUTED, LINE, ACCENT, WARNING, PAPER = "#101010", "#202020", "#303030", "#404040", "#505050", "#606060"
+CSS = {INK: "ink", MUTED: "muted", LINE: "line", ACCENT: "accent", WARNING: "warning", PAPER: "paper"}
+STYLE = {
+    "font.size": 9,
+    "text.color": INK,
+    "text.parse_math": False,
+    "axes.edgecolor": LINE,
+    "axes.facecolor": "none",
+    "axes.labelcolor": MUTED,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.facecolor": "none",
+    "grid.color": LINE,
+    "grid.linewidth": 0.4,
+    "svg.fonttype": "none",
+    "xtick.color": LINE,
+    "xtick.labelcolor": MUTED,
+    "ytick.color": LINE,
+    "ytick.labelcolor": MUTED,
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model of the page.
+
+    Attributes:
+        claim: what its table row and its points show.
+        anchor: where its card is on the page.
+        link: its folder, as seen from the page.
+        card: README.md as HTML; empty where there is none.
+        on_front: whether it is on its Pareto front.
+    """
+
+    info: ModelInfo
+    anchor: str
+    link: str
+    card: Markup
+    on_front: bool
+
+    @property
+    def threat(self) -> str:
+        """Its threat, written in one way however its claim writes it."""
+        return contest(self.info)[1]
+
+    @property
+    def method(self) -> str:
+        """The short name of its method."""
+        return short_name(self.info.method)
+
+
+@mpl.rc_context(STYLE)
+def plot_against_clean(entries: list[Entry], *, name: str) -> Markup:
+    """Draws robust against clean accuracy with 95 % intervals, as SVG; the name keeps ids apart on a page."""
+    figure, axes = _figure("clean accuracy (%)")
+    for entry in entries:
+        clean, robust = entry.info.clean_accuracy, entry.info.robust_accuracy
+        _interval(axes, entry, [clean.low, clean.high], [robust.value, robust.value])
+        _interval(axes, entry, [clean.value, clean.value], [robust.low, robust.high])
+    _points(axes, [(100 * entry.info.clean_accuracy.value, entry) for entry in entries])
+    return _as_svg(figure, entries, name)
+
+
+@mpl.rc_context(STYLE)
+def plot_against_cost(entries: list[Entry], *, name: str) -> Markup:
+    """Draws robust accuracy against the cost of training, and the Pareto fronts, as SVG; all entries have a cost."""
+    figure, axes = _figure("training with the teacher's (seconds, logarithmic)")
+    seconds = [entry.info.seconds_with_teacher for entry in entries]
+    axes.set_xscale("log")
+    # At least a factor of four, so that a single model has ticks beside it too; over decades those suffice.
+    axes.set_xlim(min(seconds) / 2, max(seconds) * 2)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(seconds) < 25 * min(seconds) else (1,)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    for entry, x in zip(entries, seconds, strict=True):
+        robust = entry.info.robust_accuracy
+        axes.plot([x, x], [100 * robust.low, 100 * robust.high], color=MUTED, linewidth=0.5, gid=f"of {entry.anchor}")
+    fronts = {}
+    for entry in sorted(entries, key=lambda entry: entry.info.seconds_with_teacher):
+        if entry.on_front:
+            fronts.setdefault(entry.info.protocol, []).append(entry.info)
+    dashes = cycle(("--", ":", "-."))
+    for protocol, infos in sorted(fronts.items(), key=lambda front: front[0] != AUTO_ATTACK):
+        axes.step(
+            [*(info.seconds_with_teacher for info in infos), axes.get_xlim()[1]],
+            [100 * info.robust_accuracy.value for info in [*infos, infos[-1]]],
+            where="post",
+            color=ACCENT,
+            linestyle="-" if protocol == AUTO_ATTACK else next(dashes),
+            linewidth=1.2,
+            label=f"Pareto front, {shorten(protocol, 44, placeholder=' ...')}",
+        )
+    _points(axes, list(zip(seconds, entries, strict=True)))
+    return _as_svg(figure, entries, name)
+
+
+def _figure(label: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(4.6, 3.1), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlabel=label, ylabel="robust accuracy (%)")
+    axes.grid()
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _interval(axes: Axes, entry: Entry, x: list[float], y: list[float]) -> None:
+    percent = [[100 * end for end in ends] for ends in (x, y)]
+    axes.plot(*percent, color=MUTED, linewidth=0.5, gid=f"of {entry.anchor}")
+
+
+def _points(axes: Axes, placed: list[tuple[float, Entry]]) -> None:
+    """Draws the models, those of AutoAttack filled, and a legend of the kinds that there are."""
+    kinds = {}
+    for x, entry in placed:
+        flagged, trusted = bool(entry.info.flagged), is_auto_attack(entry.info)
+        color = WARNING if flagged else ACCENT
+        look = {
+            "marker": "X" if flagged else "o" if trusted else "s",
+            "markersize": 7,
+            "markeredgecolor": color,
+            "markerfacecolor": color if trusted else PAPER,
+            "linestyle": "none",
+        }
+        y = 100 * entry.info.robust_accuracy.value
+        axes.plot([x], [y], **look, zorder=3, gid=f"of {entry.anchor}", url=f"#{entry.anchor}")
+        told = f"{'AutoAttack' if trusted else 'not AutoAttack'}{', flagged' if flagged else ''}"
+        kinds.setdefault(told, Line2D([], [], **look, label=told))
+    fronts, _ = axes.get_legend_handles_labels()
+    handles = [kinds[told] for told in sorted(kinds)] + fronts
+    axes.figure.legend(handles=handles, loc="outside lower left", frameon=False)
+    # The axes keep their height however long the legend is.
+    axes.figure.set_figheight(3.1 + 0.19 * len(handles))
+    _names(axes, sorted(placed, key=lambda point: (not point[1].on_front, -point[1].info.robust_accuracy.value)))
+
+
+def _names(axes: Axes, placed: list[tuple[float, Entry]]) -> None:
+    """Writes a method beside each point where there is room; the others have theirs in the point's tooltip."""
+    axes.figure.draw_without_rendering()
+    points = [axes.transData.transform((x, 100 * entry.info.robust_accuracy.value)) for x, entry in placed]
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in points]
+    for x, entry in placed:
+        for side, height in ((1, 1), (-1, 1), (1, -1), (-1, -1)):
+            text = axes.annotate(
+                shorten(entry.method, 20, placeholder="..."),
+                (x, 100 * entry.info.robust_accuracy.value),
+                (6 * side, 5 * height),
+                textcoords="offset points",
+                ha="left" if side > 0 else "right",
+                va="bottom" if height > 0 else "top",
+                fontsize=8,
+                gid=f"of {entry.anchor}",
+            )
+            text.set_in_layout(False)
+            box = text.get_window_extent()
+            inside = axes.bbox.containsx(box.x0) and axes.bbox.containsx(box.x1)
+            if inside and not box.count_overlaps(taken):
+                taken.append(box)
+                break
+            text.remove()
+
+
+def _as_svg(figure: Figure, entries: list[Entry], name: str) -> Markup:
+    """Writes a figure as a part of the page: colours are its variables, points tell what they are, ids stay unique."""
+    written = StringIO()
+    with mpl.rc_context({"svg.hashsalt": name}):
+        figure.savefig(written, format="svg", metadata={"Date": None})
+    infos = {f"#{entry.anchor}": entry.info for entry in entries}
+    root = ElementTree.fromstring(written.getvalue())
+    root.remove(root.find(f"{SVG}metadata"))
+    for size in ("width", "height"):
+        del root.attrib[size]
+    for element in root.iter():
+        # Within HTML neither tags nor links have a namespace.
+        element.tag = element.tag.removeprefix(SVG)
+        element.attrib = {key.removeprefix(XLINK): value for key, value in element.attrib.items()}
+        if "style" in element.attrib:
+            element.set("style", re.sub("#[0-9a-f]{6}", _variable, element.get("style")))
+        if element.tag == "g":
+            kind, _, anchor = element.attrib.pop("id", "").partition(" ")
+            element.attrib |= {"data-model": anchor} if kind == "of" else {}
+        if element.tag == "a":
+            ElementTree.SubElement(element, "title").text = _told(infos[element.get("href")])
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def _variable(color: re.Match) -> str:
+    return f"var(--{CSS[color[0]]})" if color[0] in CSS else color[0]
+
+
+def _told(info: ModelInfo) -> str:
+    flagged = f"; {info.flagged} of {info.checks} checks flagged" if info.flagged else ""
+    cost = f"; {info.seconds_with_teacher:,.0f} s with the teacher" if has_cost(info) else ""
+    return (
+        f"{info.name}: {info.robust_accuracy} % robust ({info.protocol}), {info.clean_accuracy} % clean{cost}{flagged}"
+    )

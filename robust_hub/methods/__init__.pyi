@@ -1,0 +1,31 @@
+"""Training objectives, one paper a file. Each is a module whose forward(images, labels) returns the loss."""
+
+from .adversarial_training import AdversarialTraining as AdversarialTraining
+from .adversarial_training import NFGSMOptions as NFGSMOptions
+from .adversarial_training import PGDOptions as PGDOptions
+from .ard import ARD as ARD
+from .ard import ARDOptions as ARDOptions
+from .base import Losses as Losses
+from .base import Objective as Objective
+from .base import Options as Options
+from .base import check_same_task as check_same_task
+from .igam import IGAM as IGAM
+from .igam import IGAMOptions as IGAMOptions
+from .kd import KD as KD
+from .kd import KDOptions as KDOptions
+from .lifelong import Lifelong as Lifelong
+from .lifelong import LifelongOptions as LifelongOptions
+from .mixacm import MixACM as MixACM
+from .mixacm import MixACMOptions as MixACMOptions
+from .pag import PAG as PAG
+from .pag import PAGOptions as PAGOptions
+from .pag_targets import TeacherGradients as TeacherGradients
+from .pag_targets import make_targets as make_targets
+from .plain import Plain as Plain
+from .plain import PlainOptions as PlainOptions
+from .retraining import ProbeOptions as ProbeOptions
+from .retraining import Retraining as Retraining
+from .rrm import RRM as RRM
+from .rrm import RRMOptions as RRMOptions
+from .trades import TRADES as TRADES
+from .trades import TRADESOptions as TRADESOptions

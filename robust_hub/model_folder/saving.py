@@ -1,0 +1,149 @@
+"""Writes model folders: whole or not at all, checked by loading them with timm, and described by their card."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import timm
+import torch
+import yaml
+from timm.models import save_for_hf
+
+from robust_hub.errors import CheckpointError, first_line
+from robust_hub.evaluation import Report
+from robust_hub.files import whole_folder, write_json
+from robust_hub.model_folder.card import read_notes, write_card
+from robust_hub.model_folder.folder import require_provenance
+from robust_hub.model_folder.info import ModelInfo
+from robust_hub.model_folder.provenance import Provenance
+from robust_hub.models import PixelClassifier
+from robust_hub.names import CARD, CONFIG, CONFIG_KEY, ENTRIES, EVALUATION, EVIDENCE, HUB_ID, INFO_KEY, public
+
+try:
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+except ImportError:  # the first clients of 1.x know no entries
+    EvalResultEntry = None
+
+# What an evaluation draws; a picture of the same name from training, which compares models, stays.
+PICTURES = {
+    "accuracy_against_eps.png": "Accuracy under PGD-20 against eps, on the images of the honesty checks.",
+    "classes.png": "Clean and robust accuracy of each class.",
+}
+
+
+def save(
+    folder: Path,
+    classifier: PixelClassifier,
+    provenance: Provenance,
+    *,
+    label_names: list[str],
+    report: Report | None = None,
+    pictures: Sequence[Path] = (),
+) -> None:
+    """Writes a model folder beside its place, checks that timm loads it, and only then puts it in place.
+
+    Args:
+        folder: where it goes; a folder that is there already is replaced.
+        classifier: what is saved; of a student, nothing that helped to train it.
+        provenance: for config.json and README.md.
+        label_names: class names in the order of the logits; empty where nobody knows them.
+        report: of its evaluation; None where there was none.
+        pictures: plots that the provenance name, copied into the folder.
+
+    Raises:
+        RuntimeError: when what was written does not give the same logits again.
+    """
+    with whole_folder(folder) as beside:
+        model = deepcopy(classifier.model).cpu().to(memory_format=torch.contiguous_format).eval()
+        names = label_names or None
+        model.pretrained_cfg = {**model.pretrained_cfg, "num_classes": model.num_classes, "label_names": names}
+        save_for_hf(
+            model,
+            str(beside),
+            model_args=classifier.model_args,
+            model_config={"label_names": names},
+            safe_serialization=True,
+        )
+        _describe(beside, provenance, report)
+        for picture in pictures:
+            shutil.copy(picture, beside)
+        if not gives_same_logits(beside, model, classifier.input_size):
+            raise RuntimeError(f"timm does not load {beside} back to the same logits; nothing was put in place")
+
+
+def describe(folder: Path, provenance: Provenance, report: Report | None) -> None:
+    """Writes card, config.json and evaluation.json of a folder anew; its notes, weights and all else are kept."""
+    with whole_folder(folder, begin_with=folder) as beside:
+        _describe(beside, provenance, report)
+
+
+def add_evaluation(folder: Path, report: Report, measured: Path) -> None:
+    """Puts a finished evaluation into the folder of the model it is about, and into its card.
+
+    Args:
+        folder: of the model.
+        report: of the evaluation.
+        measured: where the evaluation wrote its evidence and its pictures.
+
+    Raises:
+        CheckpointError: when robust_hub did not write the folder.
+    """
+    provenance = require_provenance(folder)
+    pictures = {name: text for name, text in PICTURES.items() if provenance.pictures.get(name, text) == text}
+    told = replace(provenance, pictures={**provenance.pictures, **pictures})
+    with whole_folder(folder, begin_with=folder) as beside:
+        for name in (EVIDENCE, *pictures):
+            shutil.copy(measured / name, beside)
+        _describe(beside, told, report)
+
+
+def is_as_described(folder: Path, provenance: Provenance, report: Report) -> bool:
+    """Tells whether card, claim and entries of a folder are what provenance and report make them; notes are free."""
+    with TemporaryDirectory() as place:
+        again = Path(place)
+        for name in (CARD, CONFIG):
+            shutil.copy(folder / name, again)
+        _describe(again, provenance, report)
+        return all(_content(folder / name) == _content(again / name) for name in (CARD, CONFIG, EVALUATION, ENTRIES))
+
+
+def gives_same_logits(folder: Path, model: torch.nn.Module, input_size: tuple[int, int, int]) -> bool:
+    """Tells whether plain timm loads a folder to the logits of a model in eval mode, bit for bit."""
+    images = torch.rand(2, *input_size)
+    with torch.no_grad():
+        return torch.equal(timm.create_model(f"local-dir:{folder}", pretrained=True).eval()(images), model(images))
+
+
+def _content(file: Path) -> bytes | None:
+    return file.read_bytes() if file.is_file() else None
+
+
+def _describe(folder: Path, provenance: Provenance, report: Report | None) -> None:
+    card, config = folder / CARD, json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    if report is not None:
+        data = report.source.data
+        known = Path(data).name if Path(data).expanduser().exists() else public(data)
+        report = replace(report, model=provenance.name, source=replace(report.source, data=known))
+    info = None if report is None else ModelInfo.of(provenance, report).plain()
+    write_json(folder / CONFIG, {**config, CONFIG_KEY: {**provenance.plain(), INFO_KEY: info}})
+    try:
+        notes = read_notes(card.read_text(encoding="utf-8")) if card.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{card} is no text ({first_line(error)}); remove it, and it is written anew") from error
+    card.write_text(write_card(provenance, report, notes=notes), encoding="utf-8")
+    (folder / ENTRIES).unlink(missing_ok=True)
+    if report is not None:
+        report.write(folder)
+    if report is not None and EvalResultEntry and HUB_ID.fullmatch(report.source.data):
+        entry = EvalResultEntry(
+            dataset_id=report.source.data,
+            task_id="robust_accuracy",
+            value=report.evaluation.robust_accuracy.value,
+            notes=f"{report.threat}, {report.protocol}, n = {len(report.evaluation.clean)}",
+        )
+        (folder / ENTRIES).parent.mkdir(exist_ok=True)
+        (folder / ENTRIES).write_text(yaml.safe_dump(eval_result_entries_to_yaml([entry])), encoding="utf-8")

@@ -1,0 +1,111 @@
+"""Creates an untrained classifier of any architecture timm knows, shaped for the images and classes at hand."""
+
+from copy import deepcopy
+
+import timm
+import torch
+from timm.models import get_pretrained_cfg
+
+from robust_hub.errors import close_names, first_line
+from robust_hub.models.pixel_classifier import PixelClassifier
+
+
+def create_classifier(
+    architecture: str, model_args: dict, *, num_classes: int, image_shape: tuple[int, int, int]
+) -> PixelClassifier:
+    """Creates an untrained classifier.
+
+    The image size is the architecture's own where it is fixed (`img_size` in model_args, else timm's default), and
+    that of the data where the architecture takes any. Channels are the data's unless `in_chans` says otherwise.
+
+    Args:
+        architecture: a timm name, without a pretrained tag.
+        model_args: arguments for timm's create_model, as recorded in config.json.
+        num_classes: number of logits.
+        image_shape: channels, height and width of the data's images.
+
+    Raises:
+        ValueError: when timm does not know the architecture or an argument, or it can't take images of that size.
+    """
+    if not timm.is_model(architecture):
+        near = close_names(architecture, timm.list_models()) or "; timm.list_models() lists what it knows"
+        raise ValueError(f"timm knows no architecture '{architecture}'{near}")
+    cfg = get_pretrained_cfg(architecture)
+    channels = model_args.get("in_chans", image_shape[0])
+    if "img_size" in model_args:
+        size = _pair(model_args["img_size"])
+    elif cfg.fixed_input_size:
+        size = cfg.input_size[1:]
+    else:
+        size = image_shape[1:]
+    overlay = {
+        "input_size": (channels, *size),
+        "mean": _per_channel(cfg.mean, channels),
+        "std": _per_channel(cfg.std, channels),
+        "num_classes": num_classes,
+        "label_names": None,
+        "test_input_size": None,
+        "pool_size": None,
+        "first_conv": None,
+        "crop_pct": 1.0,
+        "license": None,
+        "tag": "",
+    }
+    model_args = {**model_args, "in_chans": channels}
+    shape = "x".join(map(str, overlay["input_size"]))
+    try:
+        model = timm.create_model(architecture, num_classes=num_classes, pretrained_cfg_overlay=overlay, **model_args)
+        with torch.no_grad():
+            logits = model.eval()(torch.zeros(2, *overlay["input_size"]))
+    except Exception as error:  # whatever a foreign architecture raises, the user needs the one sentence
+        raise ValueError(
+            f"{architecture} can't be built for {shape} images with {model_args} ({first_line(error)}); "
+            'give it other arguments, for example \'{"img_size": 32, "patch_size": 4}\' for a ViT'
+        ) from error
+    if logits.shape != (2, num_classes):
+        raise ValueError(
+            f"{architecture} returns {tuple(logits.shape)} for 2 {shape} images, expected (2, {num_classes})"
+        )
+    return PixelClassifier(model.train(), model_args)
+
+
+def _pair(size: int | tuple[int, int] | list[int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    return tuple(values) if len(values) == channels else (sum(values) / len(values),) * channels
+
+
+def is_stock(architecture: str) -> bool:
+    """Tells whether timm alone knows an architecture."""
+    return timm.model_entrypoint(architecture).__module__.startswith("timm.")
+
+
+def with_mlp_head(classifier: PixelClassifier, hidden: int, num_classes: int) -> PixelClassifier:
+    """Copies a classifier's body and puts an untrained head of two layers on top.
+
+    Args:
+        classifier: gives the body with its weights, mean and std.
+        hidden: width of the hidden layer.
+        num_classes: number of logits.
+
+    Raises:
+        ValueError: when the body without its classifier does not give the features that enter it.
+    """
+    model_args = {**classifier.model_args, "body": classifier.architecture, "hidden": hidden}
+    fresh = create_classifier("mlp_headed", model_args, num_classes=num_classes, image_shape=classifier.input_size)
+    model, taught = fresh.model, classifier.model.pretrained_cfg
+    model.body.load_state_dict(classifier.model.state_dict(), strict=False)
+    model.pretrained_cfg.update({key: taught[key] for key in ("mean", "std", "input_size")})
+    copy = PixelClassifier(model.eval(), model_args)
+    images = torch.rand(2, *classifier.input_size)
+    with torch.no_grad():
+        given = model.body((images - copy.mean) / copy.std)
+        _, features = deepcopy(classifier).cpu().eval().forward_with_features(images)
+    if given.shape != features.shape or not torch.allclose(given, features, rtol=1e-4, atol=1e-5):
+        raise ValueError(
+            f"{classifier.architecture} without its classifier does not give the features that enter it; choose a "
+            "linear head or another architecture"
+        )
+    return copy

@@ -1,0 +1,190 @@
+"""Classifiers of images in [0, 1]. Mean and std live here and nowhere else, so eps has one unit everywhere."""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from robust_hub.types import Features, Images, Logits
+
+
+@dataclass
+class Passes:
+    """Images sent through a network, counted as they go.
+
+    A forward pass is one image through the network; a backward pass is one image's gradient through the network. A
+    double backward counts one backward pass for the gradient and one more for going back through it.
+    """
+
+    forward: int = 0
+    backward: int = 0
+
+
+class PixelClassifier(nn.Module):
+    """A timm model that normalises its images itself.
+
+    Args:
+        model: a timm model; its `pretrained_cfg` holds mean, std and input_size.
+        model_args: what timm's create_model was given to build it; travels into config.json.
+
+    Raises:
+        ValueError: when the model does not end in linear layers.
+    """
+
+    def __init__(self, model: nn.Module, model_args: dict):
+        super().__init__()
+        self.model = model
+        self.model_args = model_args
+        mean, std = (torch.tensor(model.pretrained_cfg[key]).view(1, -1, 1, 1) for key in ("mean", "std"))
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+        self.passes = Passes()
+        if not self.classifier_layers:
+            raise ValueError(
+                f"{self.architecture} must end in a linear classifier layer, got "
+                f"{type(model.get_classifier()).__name__}; choose another architecture or its variant with a plain head"
+            )
+
+    @property
+    def architecture(self) -> str:
+        """The name timm knows the model by."""
+        return self.model.pretrained_cfg["architecture"]
+
+    @property
+    def input_size(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images the model takes."""
+        return tuple(self.model.pretrained_cfg["input_size"])
+
+    @property
+    def num_classes(self) -> int:
+        """The number of logits."""
+        return self.model.num_classes
+
+    @property
+    def classifier_layers(self) -> list[nn.Linear | nn.Conv2d]:
+        """The linear layers that give logits: one in most models, two or more in those with several heads."""
+        heads = self.model.get_classifier()
+        modules = nn.ModuleList(heads if isinstance(heads, list | tuple) else [heads]).modules()
+        return [layer for layer in modules if _out_features(layer) == self.num_classes]
+
+    @property
+    def num_features(self) -> int:
+        """The width of the features that enter the classifier layer, of all of them where there are several."""
+        return sum(
+            layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels for layer in self.classifier_layers
+        )
+
+    @property
+    def stages(self) -> list[str]:
+        """The names of the stages, from the image to the classifier; empty where the model tells none."""
+        return [info["module"] for info in getattr(self.model, "feature_info", [])]
+
+    @property
+    def label_names(self) -> list[str]:
+        """The class names in the order of the logits; empty when the checkpoint does not tell."""
+        return list(self.model.pretrained_cfg.get("label_names") or [])
+
+    def fingerprint(self) -> str:
+        """Computes the sha256 of all weights and of mean and std, by name, wherever they came from and live."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted({**self.state_dict(), "mean": self.mean, "std": self.std}.items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def forward(self, images: Images) -> Logits:
+        """Classifies images in [0, 1]."""
+        return self._counted(self.model(self._normalised(images)))
+
+    def forward_with_features(self, images: Images) -> tuple[Logits, Features]:
+        """Classifies images and returns what entered the classifier layer as well, in one pass.
+
+        Several layers' inputs stand one after the other; inputs with places, of a layer before pooling, are averaged.
+        """
+        layers, captured = self.classifier_layers, {}
+        hooks = [
+            layer.register_forward_pre_hook(lambda layer, inputs: captured.update({layer: _pooled(layer, inputs[0])}))
+            for layer in layers
+        ]
+        try:
+            logits = self(images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return logits, _at_least_float32(torch.cat([captured[layer] for layer in layers], 1))
+
+    def forward_intermediates(self, images: Images) -> tuple[Logits, list[Tensor]]:
+        """Classifies images and returns the map that each stage gives as well, n c h w, in one pass.
+
+        Raises:
+            ValueError: when the model has no stages.
+        """
+        if not self.stages:
+            raise ValueError(f"{self.architecture} tells no stages; choose an architecture with timm's feature_info")
+        if not hasattr(self.model, "forward_intermediates"):
+            return self._forward_with_stage_hooks(images)
+        features, maps = self.model.forward_intermediates(self._normalised(images), output_fmt="NCHW")
+        return self._counted(self.model.forward_head(features)), list(maps)
+
+    def _forward_with_stage_hooks(self, images: Images) -> tuple[Logits, list[Tensor]]:
+        maps: list[Tensor] = []
+        stages = [self.model.get_submodule(stage) for stage in self.stages]
+        hooks = [stage.register_forward_hook(lambda _module, _inputs, output: maps.append(output)) for stage in stages]
+        try:
+            return self(images), maps
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _normalised(self, images: Images) -> Images:
+        return (images - self.mean) / self.std
+
+    def _counted(self, logits: Tensor) -> Logits:
+        logits = _at_least_float32(logits)
+        self.passes.forward += len(logits)
+        if logits.requires_grad:
+            logits.register_hook(self.count_backward)
+        return logits
+
+    def count_backward(self, gradient: Tensor) -> None:
+        """Counts one backward pass for each image of the gradient; a hook for a tensor that a backward goes through."""
+        self.passes.backward += len(gradient)
+
+
+def _out_features(layer: nn.Module) -> int:
+    if isinstance(layer, nn.Linear):
+        return layer.out_features
+    return layer.out_channels if isinstance(layer, nn.Conv2d) else 0
+
+
+def _pooled(layer: nn.Linear | nn.Conv2d, features: Tensor) -> Features:
+    """Averages a layer's input over its places: those before the channels of a Linear, after them of a Conv2d."""
+    if isinstance(layer, nn.Conv2d):
+        return features.flatten(2).mean(2)
+    return features if features.ndim == 2 else features.flatten(1, -2).mean(1)
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    """Leaves the precision of the network: losses of logits and features lose too much in bfloat16."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def knows_label_names(classifier: PixelClassifier, label_names: list[str]) -> bool:
+    """Tells whether a checkpoint knows the classes of the data, in the same order, as far as it tells."""
+    known = classifier.label_names or label_names
+    return classifier.num_classes == len(label_names) and known == label_names
+
+
+def check_label_names(classifier: PixelClassifier, label_names: list[str]) -> None:
+    """Checks that a checkpoint knows the classes of the data.
+
+    Raises:
+        ValueError: when it does not.
+    """
+    if not knows_label_names(classifier, label_names):
+        known = classifier.label_names or label_names
+        raise ValueError(
+            f"the checkpoint knows {classifier.num_classes} classes ({', '.join(known[:3])}, ...) and the data has "
+            f"{len(label_names)} ({', '.join(label_names[:3])}, ...); choose a checkpoint of this data set"
+        )

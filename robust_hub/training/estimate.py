@@ -1,0 +1,103 @@
+"""What a run will cost, told before it begins: two steps are taken on a copy, and the second is timed."""
+
+import time
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import islice
+
+import psutil
+import torch
+from accelerate import Accelerator
+
+from robust_hub.data import Loader
+from robust_hub.launch import peak_memory
+from robust_hub.methods import Objective
+from robust_hub.training.config import TrainingConfig
+from robust_hub.training.loop import make_optimizer
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class CostEstimate:
+    """The cost of a training run, as a rehearsal foretells it.
+
+    Attributes:
+        steps: optimizer steps.
+        batch_size: images a step, over all processes and accumulated gradients together.
+        seconds: of training; at most so many where a method's dearest part begins late.
+        memory: most bytes a process holds.
+        fits: the bytes there are.
+    """
+
+    steps: int
+    batch_size: int
+    seconds: float
+    memory: int
+    fits: int
+
+    def __str__(self) -> str:
+        told = (
+            f"plan: {self.steps:,} steps of {self.batch_size} images, about {_duration(self.seconds)} of training and "
+            f"{self.memory / GIB:.1f} of {self.fits / GIB:.1f} GiB a process, by a rehearsal of two steps"
+        )
+        return told if self.memory < 0.9 * self.fits else f"{told}; this is tight: {ADVICE}"
+
+
+ADVICE = (
+    "lower --batch-size, or let accelerate launch divide the batch (--gradient_accumulation_steps 2) or compute in "
+    "--mixed_precision bf16"
+)
+
+
+def estimate_cost(
+    accelerator: Accelerator, objective: Objective, loader: Loader, training: TrainingConfig
+) -> CostEstimate:
+    """Takes two optimizer steps on a copy of an objective and tells what the whole run will cost.
+
+    Neither the objective nor the random numbers that follow are touched.
+
+    Args:
+        accelerator: decides on device and precision.
+        objective: not prepared yet.
+        loader: training batches of this process.
+        training: how weights are learnt.
+
+    Raises:
+        ValueError: when a step does not fit into the accelerator's memory.
+    """
+    passes = training.epochs * len(loader)
+    steps = passes // accelerator.gradient_accumulation_steps
+    cuda = [accelerator.device] if accelerator.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        copy = deepcopy(objective).to(accelerator.device, memory_format=torch.channels_last).train()
+        # The last step: by then every part of the loss is in force.
+        copy.step = steps - 1
+        optimizer, _ = make_optimizer(copy, training, 2)
+        loader.set_epoch(0)
+        try:
+            for batch in islice(loader, 2):
+                start = time.perf_counter()
+                with accelerator.autocast():
+                    losses = copy(*batch)
+                losses.total.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                # Reading the loss waits for the device.
+                losses.total.item()
+                seconds = time.perf_counter() - start
+        except torch.OutOfMemoryError as error:
+            raise ValueError(f"a step does not fit into the memory of {accelerator.device}; {ADVICE}") from error
+    memory = peak_memory(accelerator)
+    fits = (
+        torch.cuda.mem_get_info(accelerator.device)[1]
+        if cuda
+        else psutil.virtual_memory().total // accelerator.num_processes
+    )
+    return CostEstimate(steps, training.batch_size, passes * seconds, memory, fits)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,181 @@
+"""Linear probes: a new head on a frozen classifier, trained on features that are computed once."""
+
+import time
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from datasets import Dataset
+from torch import Tensor, nn
+
+from robust_hub.attacks import eval_mode
+from robust_hub.data import Shard, Source, evaluation_loader
+from robust_hub.files import beside, put_in_place
+from robust_hub.launch import progress
+from robust_hub.losses import cross_entropy
+from robust_hub.models import PixelClassifier
+from robust_hub.training.config import HEAD_TRAINING, TrainingConfig
+from robust_hub.training.loop import make_optimizer
+from robust_hub.types import Features, Logits
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class NewHead:
+    """A head that is trained before anything else is.
+
+    Attributes:
+        module: features to logits.
+        extractor: gives the features.
+        training: how it is learnt.
+    """
+
+    module: nn.Module
+    extractor: PixelClassifier
+    training: TrainingConfig = HEAD_TRAINING
+
+
+class Head(nn.Module):
+    """The linear layers of a classifier, on features instead of images; it shares their weights.
+
+    Args:
+        classifier: whose logits are the mean of its linear layers.
+    """
+
+    def __init__(self, classifier: PixelClassifier):
+        super().__init__()
+        self.layers = nn.ModuleList(classifier.classifier_layers)
+        self.widths = [layer.weight.shape[1] for layer in self.layers]
+
+    def forward(self, features: Features) -> Logits:
+        """Classifies features."""
+        parts = features.split(self.widths, dim=1)
+        logits = [
+            F.linear(part, layer.weight.flatten(1), layer.bias) for part, layer in zip(parts, self.layers, strict=True)
+        ]
+        return torch.stack(logits).mean(0)
+
+
+def linear_head(classifier: PixelClassifier) -> Head:
+    """Takes a classifier's head, once it is sure that it is one of linear layers.
+
+    Raises:
+        ValueError: when the logits are not the mean of the linear layers.
+    """
+    images = torch.rand(2, *classifier.input_size, device=classifier.mean.device)
+    head, seen = Head(classifier), deepcopy(classifier).eval()
+    with torch.no_grad():
+        logits, features = seen.forward_with_features(images)
+        same = torch.allclose(head(features), logits, rtol=1e-3, atol=1e-4)
+    if not same:
+        raise ValueError(
+            f"the logits of {classifier.architecture} are not the mean of its linear layers, so its head can't be "
+            "trained on features; choose another architecture"
+        )
+    return head
+
+
+def fit_head(accelerator: Accelerator, head: NewHead, rows: Dataset, source: Source, folder: Path) -> float:
+    """Trains a head on the features of natural images; everything before the head is left as it is.
+
+    Each image is seen as it is and, where the source's augmentation flips, mirrored.
+
+    Args:
+        accelerator: of the run; processes share the features' computation.
+        head: trained in place.
+        rows: a split of `Data`.
+        source: says whether images are mirrored.
+        folder: where the features are kept; those that are there already are used.
+
+    Returns:
+        The seconds it took.
+    """
+    start = time.perf_counter()
+    extractor, module = head.extractor.to(accelerator.device), head.module.to(accelerator.device)
+    views = 2 if source.augmentation == "crop-flip" else 1
+    with eval_mode(extractor):
+        features = compute_features(accelerator, extractor, rows, views, folder)
+    labels = torch.tensor(rows["label"][:]).repeat(views)
+    train_head(module, features, labels, head.training, accelerator.device)
+    for parameter in module.parameters():
+        parameter.data = broadcast(parameter.data)
+    return time.perf_counter() - start
+
+
+def compute_features(
+    accelerator: Accelerator, classifier: PixelClassifier, rows: Dataset, views: int, folder: Path
+) -> np.ndarray:
+    """Computes the features of a split, view by view, into a file that is mapped into memory.
+
+    Args:
+        accelerator: its processes share the rows.
+        classifier: in eval mode.
+        rows: a split of `Data`.
+        views: 1 for the images as they are, 2 for their mirror images as well.
+        folder: of the file; a whole one is used again.
+
+    Returns:
+        views x n rows of features, read only.
+    """
+    file = folder / "features.npy"
+    if file.is_file():
+        classifier.passes.forward += views * len(rows) // accelerator.num_processes
+        return np.load(file, mmap_mode="r")
+    rank, world = accelerator.process_index, accelerator.num_processes
+    shape = (views, len(rows), classifier.num_features)
+    if accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        np.lib.format.open_memmap(beside(file), mode="w+", dtype=np.float32, shape=shape)
+    accelerator.wait_for_everyone()
+    written = np.lib.format.open_memmap(beside(file), mode="r+")
+    loader = evaluation_loader(
+        rows, classifier.input_size, batch_size=BATCH, device=accelerator.device, shard=Shard(rank, world)
+    )
+    place = rank
+    for images, _ in progress(loader, desc="features"):
+        here = slice(place, place + world * len(images), world)
+        place += world * len(images)
+        for view in range(views):
+            with torch.no_grad(), accelerator.autocast():
+                _, features = classifier.forward_with_features(images.flip(3) if view else images)
+            written[view, here] = features.cpu().numpy()
+    written.flush()
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        put_in_place(beside(file), file)
+    accelerator.wait_for_everyone()
+    return np.load(file, mmap_mode="r")
+
+
+def train_head(
+    head: nn.Module, features: np.ndarray, labels: Tensor, training: TrainingConfig, device: torch.device
+) -> None:
+    """Trains a module on features and labels with cross-entropy, in float32.
+
+    Args:
+        head: features to logits, trained in place.
+        features: views, rows, width.
+        labels: of all views, one after the other.
+        training: how it is learnt; the order of the features is drawn from its seed.
+        device: where it is trained.
+    """
+    flat = features.reshape(-1, features.shape[-1])
+    batch_size = min(training.batch_size, len(flat))
+    steps = len(flat) // batch_size
+    optimizer, scheduler = make_optimizer(head, training, training.epochs * steps)
+    rng = np.random.default_rng(training.seed)
+    for _ in progress(range(training.epochs), desc="head"):
+        order = rng.permutation(len(flat))[: steps * batch_size].reshape(steps, batch_size)
+        for chosen in order:
+            optimizer.zero_grad()
+            batch = torch.from_numpy(flat[chosen]).to(device)
+            cross_entropy(head(batch), labels[chosen].to(device)).mean().backward()
+            optimizer.step()
+            scheduler.step()
+    optimizer.zero_grad()

@@ -1,0 +1,124 @@
+"""A data set's three splits as loaders, as one classifier meets them on this process."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from accelerate import Accelerator
+from torch import nn
+
+from robust_hub.attacks import PGD
+from robust_hub.data import Data, Loader, Shard, Source, evaluation_loader, subset, training_loader
+from robust_hub.evaluation import Evaluation, evaluate_loader
+from robust_hub.launch import Output
+from robust_hub.methods import Objective
+from robust_hub.models import PixelClassifier
+from robust_hub.threats import Threat
+from robust_hub.training.config import TrainingConfig
+from robust_hub.training.estimate import estimate_cost
+from robust_hub.training.loop import Scores, TrainState, fit
+
+EVALUATION_BATCH = 256
+VALIDATION_IMAGES = 512
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """The three splits as loaders, with what is asked of a classifier on each.
+
+    Attributes:
+        data: the whole data set.
+        source: where it is from.
+        threat: what a classifier should withstand.
+        train: shuffled and augmented, this process's share.
+        validation: at most 512 images, by which an epoch is chosen.
+        test: what is reported, and nothing is chosen by.
+    """
+
+    data: Data
+    source: Source
+    threat: Threat
+    train: Loader
+    validation: Loader
+    test: Loader
+
+    def fit(
+        self, accelerator: Accelerator, objective: Objective, training: TrainingConfig, output: Output
+    ) -> tuple[PixelClassifier, TrainState]:
+        """Tells what it will cost, and trains the objective's student in a run's folder; see `training.fit`."""
+        accelerator.print(estimate_cost(accelerator, objective, self.train, training))
+        return fit(
+            accelerator,
+            objective,
+            self.train,
+            training,
+            validate=self.validate,
+            checkpoints=output.checkpoints,
+            resume=output.resume,
+        )
+
+    def validate(self, accelerator: Accelerator, classifier: PixelClassifier) -> Scores:
+        """Measures clean accuracy and that under PGD-10 on validation images."""
+        measured = evaluate_loader(accelerator, classifier, self.validation, PGD.standard(self.threat, steps=10))
+        return Scores(measured.clean_accuracy.value, measured.robust_accuracy.value)
+
+    def evaluate(self, accelerator: Accelerator, classifier: nn.Module, name: str) -> Evaluation:
+        """Measures clean accuracy and that under PGD-50 on test images."""
+        return evaluate_loader(accelerator, classifier, self.test, PGD.standard(self.threat, steps=50), label=name)
+
+
+def open_loaders(
+    accelerator: Accelerator,
+    data: Data,
+    source: Source,
+    training: TrainingConfig,
+    threat: Threat,
+    classifier: PixelClassifier,
+    stored: Path | None = None,
+) -> Loaders:
+    """Makes the loaders for what a classifier takes; reads small sets into memory, so bad images are found here.
+
+    Args:
+        accelerator: of the run.
+        data: the images.
+        source: how they are augmented, and how many are tested.
+        training: batch size and seed.
+        threat: what is to be withstood.
+        classifier: whose images and classes they should fit.
+        stored: a .npy of a target gradient for each training image and class, which training batches then bring along.
+
+    Raises:
+        ValueError: when the stored gradients do not fit, or a batch does not.
+    """
+    shard = Shard(accelerator.process_index, accelerator.num_processes, accelerator.gradient_accumulation_steps)
+    common = {"input_size": classifier.input_size, "device": accelerator.device, "shard": shard}
+    return Loaders(
+        data,
+        source,
+        threat,
+        training_loader(
+            data.train,
+            batch_size=training.batch_size,
+            augmentation=source.augmentation,
+            seed=training.seed,
+            stored=None if stored is None else _read_stored(stored, data, classifier),
+            **common,
+        ),
+        evaluation_loader(subset(data.validation, VALIDATION_IMAGES), batch_size=EVALUATION_BATCH, **common),
+        evaluation_loader(subset(data.test, source.test_images), batch_size=EVALUATION_BATCH, **common),
+    )
+
+
+def _read_stored(file: Path, data: Data, classifier: PixelClassifier) -> np.ndarray:
+    """Maps stored target gradients into memory; raises ValueError when they do not fit the data and the classifier."""
+    try:
+        stored = np.load(file, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{file} is not a readable .npy of target gradients ({error}); check --stored") from error
+    rows, wanted = max(data.train["row"][:]) + 1, (data.num_classes, *classifier.input_size)
+    if stored.shape[1:] != wanted or len(stored) < rows or stored.dtype.kind != "f":
+        raise ValueError(
+            f"PAG targets must be floats of shape ({', '.join(map(str, (rows, *wanted)))}), for each row and class, "
+            f"got {stored.dtype} of {stored.shape}; check --stored"
+        )
+    return stored

@@ -1,0 +1,210 @@
+"""Trains any objective: the batch loop, weight averaging, selection on validation, and resume."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from timm.optim import create_optimizer_v2
+from timm.utils import ModelEmaV3
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+
+from robust_hub.data import Loader
+from robust_hub.launch import progress
+from robust_hub.methods import Objective
+from robust_hub.models import Passes, PixelClassifier
+from robust_hub.training.config import TrainingConfig
+from robust_hub.training.resume import load_checkpoint, save_checkpoint
+
+GRADIENT_NORM = 1.0
+STEPS_BETWEEN_CHECKS = 20
+
+
+@dataclass
+class TrainState:
+    """Where a run stands and what it has cost; a part of every checkpoint.
+
+    Attributes:
+        epoch: epochs finished.
+        step: optimizer steps taken.
+        seconds: training time, validation not counted.
+        best_score: the best mean of clean and robust validation accuracy so far.
+        best_epoch: when that was.
+        images: training images seen, on all processes.
+        passes: what each network of the objective has been through in training, on this process.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    images: int = 0
+    best_score: float = -math.inf
+    best_epoch: int = 0
+    passes: dict[str, Passes] = field(default_factory=dict)
+
+    def state_dict(self) -> dict:
+        """Returns plain values."""
+        return asdict(self)
+
+    def load_state_dict(self, state: dict) -> None:
+        """Takes them back."""
+        for name, counts in state.pop("passes").items():
+            vars(self.passes[name]).update(counts)
+        vars(self).update(state)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Clean and robust accuracy on validation images, by which an epoch is chosen; fractions."""
+
+    clean: float
+    robust: float
+
+
+def make_optimizer(module: nn.Module, training: TrainingConfig, steps: int) -> tuple[torch.optim.Optimizer, OneCycleLR]:
+    """Makes the optimizer of a module's weights and the one cycle of its learning rate over that many steps."""
+    optimizer = create_optimizer_v2(module, opt=training.optimizer, lr=training.lr, weight_decay=training.weight_decay)
+    # OneCycleLR divides by zero where the rise would take less than one step.
+    rise = max(0.2, 2 / (steps + 1))
+    return optimizer, OneCycleLR(optimizer, training.lr, total_steps=steps + 1, pct_start=rise, cycle_momentum=False)
+
+
+def train_epoch(
+    accelerator: Accelerator,
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    scheduler: LRScheduler,
+    averaged: ModelEmaV3,
+    loader: Loader,
+    state: TrainState,
+) -> dict[str, float]:
+    """Takes one pass over the training images.
+
+    Args:
+        accelerator: accumulates, synchronises and scales gradients.
+        objective: as prepared by the accelerator.
+        optimizer: likewise.
+        scheduler: not prepared; stepped once an optimizer step.
+        averaged: follows the student's weights, once an optimizer step.
+        loader: this process's batches of the epoch.
+        state: its step is counted on.
+
+    Returns:
+        The mean of the loss and of each of its terms on this process, by name.
+
+    Raises:
+        FloatingPointError: when the loss stops being a finite number.
+    """
+    objective.train()
+    sums: dict[str, torch.Tensor] = {}
+    bar = progress(loader, desc=f"epoch {state.epoch + 1}", mininterval=1)
+    for index, (images, labels, *extras) in enumerate(bar):
+        accelerator.unwrap_model(objective).step = state.step
+        with accelerator.accumulate(objective):
+            losses = objective(images, labels, *extras)
+            accelerator.backward(losses.total)
+            if accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(objective.parameters(), GRADIENT_NORM)
+            optimizer.step()
+            optimizer.zero_grad()
+        if accelerator.sync_gradients and not accelerator.optimizer_step_was_skipped:
+            scheduler.step()
+            state.step += 1
+            averaged.update(accelerator.unwrap_model(objective).student, state.step)
+        state.images += len(images) * accelerator.num_processes
+        for name, value in {"loss": losses.total.detach(), **losses.terms}.items():
+            sums[name] = sums.get(name, 0.0) + value.float()
+        if index % STEPS_BETWEEN_CHECKS == 0 or index == len(loader) - 1:
+            _check_finite(accelerator, [sums["loss"]], state)
+            bar.set_postfix(loss=f"{losses.total.item():.3f}")
+    return {name: value.item() / len(loader) for name, value in sums.items()}
+
+
+def fit(
+    accelerator: Accelerator,
+    objective: Objective,
+    loader: Loader,
+    training: TrainingConfig,
+    *,
+    validate: Callable[[Accelerator, PixelClassifier], Scores],
+    checkpoints: Path,
+    resume: bool,
+) -> tuple[PixelClassifier, TrainState]:
+    """Trains the objective's student and returns its averaged weights of the best epoch on validation.
+
+    A run that was killed and is resumed ends with the same weights as one that was not, bit for bit on the CPU: the
+    order and the augmentation depend on the seed and the epoch alone, and a checkpoint holds everything else.
+
+    Args:
+        accelerator: decides on device, precision, processes and accumulation.
+        objective: the method; this, and not the student, is prepared.
+        loader: training batches.
+        training: how weights are learnt.
+        validate: measures the averaged student on validation images, some 30 times a run.
+        checkpoints: the folder they are kept in.
+        resume: whether to go on from the newest one.
+
+    Returns:
+        The classifier to publish, and what the run has cost.
+
+    Raises:
+        FloatingPointError: when the loss stops being a finite number; the last checkpoint is kept.
+    """
+    # Convolutions are faster so on both CPUs and GPUs, and no other layer minds.
+    objective.to(accelerator.device, memory_format=torch.channels_last)
+    steps = training.epochs * len(loader) // accelerator.gradient_accumulation_steps
+    optimizer, scheduler = make_optimizer(objective, training, steps)
+    state = TrainState(passes=objective.passes())
+    objective, optimizer = accelerator.prepare(objective, optimizer)
+    student = accelerator.unwrap_model(objective).student
+    averaged = ModelEmaV3(student, use_warmup=True)
+    best = deepcopy(averaged.module)
+    accelerator.register_for_checkpointing(scheduler, averaged, best, state)
+    if resume:
+        load_checkpoint(accelerator, checkpoints)
+
+    epochs = range(state.epoch, training.epochs)
+    bar = progress(epochs, initial=state.epoch, total=training.epochs, desc="epochs", leave=True)
+    for epoch in bar:
+        start = time.perf_counter()
+        loader.set_epoch(epoch)
+        terms = train_epoch(accelerator, objective, optimizer, scheduler, averaged, loader, state)
+        state.seconds += time.perf_counter() - start
+        state.epoch = epoch + 1
+        accelerator.log({**terms, "lr": scheduler.get_last_lr()[0]}, step=state.epoch)
+        if not training.is_milestone(state.epoch):
+            continue
+
+        _synchronise(averaged.module)
+        scores = validate(accelerator, averaged.module)
+        score = (scores.clean + scores.robust) / 2
+        if score >= state.best_score:
+            state.best_score, state.best_epoch = score, state.epoch
+            best.load_state_dict(averaged.module.state_dict())
+        bar.set_postfix(clean=f"{scores.clean:.3f}", robust=f"{scores.robust:.3f}")
+        accelerator.log({f"validation_{name}": value for name, value in asdict(scores).items()}, step=state.epoch)
+        _check_finite(accelerator, averaged.module.parameters(), state)
+        save_checkpoint(accelerator, checkpoints, state.epoch)
+    return best, deepcopy(state)
+
+
+def _synchronise(averaged: PixelClassifier) -> None:
+    """Gives every process the main one's weights: BatchNorm statistics differ between processes."""
+    for value in averaged.state_dict().values():
+        value.copy_(broadcast(value.clone()))
+
+
+def _check_finite(accelerator: Accelerator, values: Iterable[torch.Tensor], state: TrainState) -> None:
+    """Stops every process as soon as one of them has met a value that is not finite."""
+    finite = torch.stack([value.detach().isfinite().all() for value in values]).all()
+    if accelerator.reduce(finite.float()) < accelerator.num_processes:
+        raise FloatingPointError(
+            f"the loss was not a finite number by step {state.step}; checkpoints of earlier epochs are kept: lower "
+            "--lr, or the weight of the method's term, and start again in another --output"
+        )

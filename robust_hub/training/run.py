@@ -1,0 +1,218 @@
+"""A training run: from the first check of what its user gave to the model's folder; all recipes that train share it."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+
+from robust_hub.attacks import PGD
+from robust_hub.data import Data, Loader, Shard, Source, evaluation_loader, load_data, subset
+from robust_hub.evaluation import evaluate_loader
+from robust_hub.launch import Output, check_output, claim_output, identity_of, make_accelerator
+from robust_hub.methods import Objective
+from robust_hub.model_folder import ModelFolder, load_folder, load_with_new_head
+from robust_hub.models import PixelClassifier, Teacher, knows_label_names
+from robust_hub.threats import Threat, parse_threat
+from robust_hub.training.config import TrainingConfig
+from robust_hub.training.head import NewHead, fit_head, linear_head
+from robust_hub.training.loaders import EVALUATION_BATCH, open_loaders
+from robust_hub.training.loop import TrainState
+from robust_hub.training.result import Result, draw_pictures, published, save_result, table, trained
+
+CHECKED_IMAGES = 128
+CHECKED_STEPS = 10
+
+
+@runtime_checkable
+class RunConfig(Protocol):
+    """What every recipe that trains asks its user.
+
+    Attributes:
+        source: the images.
+        output: where the run writes.
+        threat: linf:EPS or l2:EPS, in pixel units.
+        training: how weights are learnt.
+    """
+
+    source: Source
+    output: Output
+    threat: str
+    training: TrainingConfig
+
+
+@dataclass
+class TrainingRun:
+    """What a recipe has at hand once everything it was given is checked.
+
+    Attributes:
+        config: what the user asked for.
+        method: with its options, as cards name it.
+        accelerator: of the run.
+        identity: what decides the run's result.
+        threat: what the student should withstand.
+        data: the images.
+        folder: of the teacher; None where there is none.
+        teacher: the robust classifier; with an untrained head for the data's classes where it knows others.
+        teacher_knows: whether the teacher's head is for the data's classes.
+        head_seconds: what training heads has taken so far.
+    """
+
+    config: RunConfig
+    method: str
+    accelerator: Accelerator
+    identity: dict
+    threat: Threat
+    data: Data
+    folder: ModelFolder | None = None
+    teacher: Teacher | None = None
+    teacher_knows: bool = False
+    head_seconds: float = 0.0
+
+    def complete(
+        self,
+        student: PixelClassifier,
+        objective: Objective | None,
+        *,
+        head: NewHead | None = None,
+        starts_from: str = "",
+        stored: Path | None = None,
+        compare_with: Sequence[Result] = (),
+    ) -> Result:
+        """Trains a student, tests it, and writes its folder; see `train` and `save`."""
+        result = self.train(student, objective, head=head, stored=stored)
+        self.save(result, starts_from=starts_from, compare_with=compare_with)
+        return result
+
+    def train(
+        self,
+        student: PixelClassifier,
+        objective: Objective | None,
+        *,
+        head: NewHead | None = None,
+        stored: Path | None = None,
+    ) -> Result:
+        """Trains a student and tests it; from here on the run writes.
+
+        Args:
+            student: the student.
+            objective: holds it; None where nothing but the head is learnt.
+            head: of the student, learnt first; without it a teacher that knows other classes learns one for these.
+            stored: target gradients that training batches bring along.
+        """
+        config, accelerator = self.config, self.accelerator
+        loaders = open_loaders(accelerator, self.data, config.source, config.training, self.threat, student, stored)
+        claim_output(accelerator, config.output, self.identity)
+        if self.teacher is not None:
+            self.teacher.to(accelerator.device)
+        if head is not None:
+            self._fit_head(head, "features")
+            self._warn_unless_robust(student, "teacher with its new head")
+        elif self.teacher is not None:
+            self._teach_teacher(self.teacher)
+        if objective is None:
+            state = self._only_head(student)
+        else:
+            set_seed(config.training.seed, device_specific=True)
+            student, state = loaders.fit(accelerator, objective, config.training, config.output)
+        result = trained(accelerator, self.method, student, loaders.evaluate(accelerator, student, self.method), state)
+        return replace(result, loaders=loaders, seconds=result.seconds + self.head_seconds)
+
+    def save(self, result: Result, *, starts_from: str = "", compare_with: Sequence[Result] = ()) -> None:
+        """Prints the teacher, others and the student, and writes the student's folder.
+
+        Args:
+            result: the student.
+            starts_from: the model whose weights the student started from; empty for an untrained network.
+            compare_with: others to show beside it.
+        """
+        accelerator, loaders, results = self.accelerator, result.loaders, [*compare_with, result]
+        provenance = self.folder.provenance if self.folder else None
+        if self.teacher is not None and self.teacher_knows:
+            evaluation = loaders.evaluate(accelerator, self.teacher, "teacher")
+            cost = provenance.training if provenance else None
+            results.insert(0, published("teacher", self.teacher, evaluation, cost))
+        accelerator.print(table(results, self.data.name, self.threat))
+        lineage = self.folder.lineage() if self.folder else None
+        taught = lineage is not None and ("teacher" in result.passes or starts_from == lineage.name)
+        save_result(
+            accelerator,
+            self.config.output.folder / "student",
+            result,
+            method=self.method,
+            seed=self.config.training.seed,
+            teacher=lineage if taught else None,
+            starts_from=starts_from,
+            pictures=draw_pictures(accelerator, results, loaders, self.config.output.folder / "pictures"),
+        )
+        accelerator.end_training()
+
+    def training_images(self, student: PixelClassifier) -> Loader:
+        """Yields every training image as it is, of the size the student takes, to each process all of them."""
+        device = self.accelerator.device
+        return evaluation_loader(self.data.train, student.input_size, batch_size=EVALUATION_BATCH, device=device)
+
+    def _teach_teacher(self, teacher: Teacher) -> None:
+        """Trains the teacher a head for the data's classes where it knows others, and warns if it is not robust."""
+        if not self.teacher_knows:
+            self.accelerator.print("the teacher knows other classes: it is trained a head for these first")
+            head = linear_head(teacher.classifier).requires_grad_(True)
+            self._fit_head(NewHead(head, teacher.classifier), "teacher_features")
+            head.requires_grad_(False)
+            self.teacher_knows = True
+        self._warn_unless_robust(teacher, "teacher")
+
+    def _fit_head(self, head: NewHead, folder: str) -> None:
+        """Trains a head on the training images; the features are kept in a folder of the run."""
+        place = self.config.output.folder / folder
+        self.head_seconds += fit_head(self.accelerator, head, self.data.train, self.config.source, place)
+
+    def _only_head(self, student: PixelClassifier) -> TrainState:
+        passes = replace(student.passes)
+        images = passes.forward * self.accelerator.num_processes
+        return TrainState(epoch=self.config.training.epochs, images=images, passes={"student": passes})
+
+    def _warn_unless_robust(self, classifier: PixelClassifier | Teacher, name: str) -> None:
+        """Says in one line when a classifier withstands next to nothing: nobody can learn robustness from it."""
+        shard = Shard(self.accelerator.process_index, self.accelerator.num_processes)
+        device, rows = self.accelerator.device, subset(self.data.validation, CHECKED_IMAGES)
+        loader = evaluation_loader(rows, classifier.input_size, batch_size=EVALUATION_BATCH, device=device, shard=shard)
+        attack = PGD.standard(self.threat, steps=CHECKED_STEPS)
+        # A copy, so that these passes are not counted as the run's.
+        accuracy = evaluate_loader(self.accelerator, deepcopy(classifier), loader, attack).robust_accuracy
+        if accuracy.value < 1 / self.data.num_classes:
+            self.accelerator.print(
+                f"warning: the {name} withstands {self.threat} on {accuracy} % of {accuracy.n} validation images "
+                f"(PGD-{CHECKED_STEPS}); a student can't learn robustness from it"
+            )
+
+
+def open_run(config: RunConfig, method: object, teacher: ModelFolder | None = None) -> TrainingRun:
+    """Checks the output folder, loads data and teacher, and seeds what comes next; writes nothing.
+
+    Args:
+        config: what the user asked for.
+        method: its options, which print themselves as cards name it.
+        teacher: its folder.
+
+    Raises:
+        ValueError: when anything the user gave can't be used.
+    """
+    threat = parse_threat(config.threat)
+    accelerator = make_accelerator(config.output)
+    sha256 = {"teacher": teacher.sha256} if teacher else {}
+    identity = identity_of(accelerator, str(method), config, sha256=sha256)
+    check_output(config.output, identity)
+    data = load_data(config.source)
+    run = TrainingRun(config, str(method), accelerator, identity, threat, data, teacher)
+    set_seed(config.training.seed)
+    if teacher is not None:
+        classifier = load_folder(teacher)
+        run.teacher_knows = knows_label_names(classifier, data.label_names)
+        run.teacher = Teacher(classifier if run.teacher_knows else load_with_new_head(teacher, data.num_classes))
+        # Again, so that the student's first weights do not depend on what was drawn for the teacher.
+        set_seed(config.training.seed)
+    return run
