@@ -7,7 +7,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from robust_hub.models import PixelClassifier, create_classifier
 from tests.loopback_hub.server import HubServer
 
 # Before `datasets` and `huggingface_hub` are imported: they read these once. Whatever would still leave this machine
@@ -27,6 +26,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
+from robust_hub.models import PixelClassifier, create_classifier  # noqa: E402
 from tests.made_up import VIT, saved  # noqa: E402
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.5)

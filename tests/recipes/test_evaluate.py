@@ -173,8 +173,8 @@ def test_bad_numbers_are_refused_before_anything_is_written(folder, tmp_path, ch
 KILLED_BEFORE_REPORT = """
 import os, signal, sys
 from pathlib import Path
-from tests.recipes.test_evaluate import config, evaluate
-evaluate.Report.write = lambda report, folder: os.kill(os.getpid(), signal.SIGKILL)
+from tests.recipes.test_evaluate import Report, config, evaluate
+Report.write = lambda report, folder: os.kill(os.getpid(), signal.SIGKILL)
 evaluate.main(config(Path(sys.argv[1]), Path(sys.argv[2])))
 """
 
@@ -234,6 +234,5 @@ def test_a_finished_evaluation_goes_into_the_folder_and_card_of_its_model(finish
 
 
 def test_a_card_on_the_hub_can_not_be_updated_from_here(tmp_path):
-    settings = Config("hf-hub:tiny-org/net", Source("synthetic"), Output(tmp_path / "run"), update_card=True)
     with pytest.raises(ValueError, match="--update-card writes into a folder; download hf-hub:tiny-org/net"):
-        evaluate.main(settings)
+        evaluate.main(Config("hf-hub:tiny-org/net", Source("synthetic"), Output(tmp_path / "run"), update_card=True))
