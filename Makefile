@@ -5,19 +5,23 @@ BIN := .venv/bin
 THREADS := $(shell nproc)
 OUTPUT ?= runs/digits-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: transfer test lint
+.PHONY: transfer test test-slow lint
 
 transfer: .venv/installed
 	$(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
 		--num_cpu_threads_per_process $(THREADS) recipes/transfer.py digits --output $(OUTPUT)
 
 test: .venv/installed-for-tests lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(THREADS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(THREADS) --dist loadfile -m "not slow"
+
+test-slow: .venv/installed-for-tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(THREADS) --dist loadfile -m slow
 
 lint: .venv/installed-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/ty check --no-progress
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

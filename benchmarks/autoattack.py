@@ -41,8 +41,8 @@ class Timed:
 
 
 def main(
+    data: str,
     model: str = "local-dir:model_cards/resnet18_cifar.nfgsm_linf8_cifar10",
-    data: str = "../shared/data/cifar10",
     threat: str = "linf:8/255",
     images: int = 250,
     seed: int = 0,
@@ -50,8 +50,8 @@ def main(
     """Runs both engines and prints the table.
 
     Args:
-        model: a checkpoint.
         data: a data set whose test split it classifies.
+        model: a checkpoint.
         threat: linf:EPS or l2:EPS.
         images: how many.
         seed: of the random starts.
@@ -60,7 +60,9 @@ def main(
     rows = subset(load_data(Source(data)).test, images)
     (pixels, labels), *_ = evaluation_loader(rows, classifier.input_size, batch_size=images, device=torch.device("cpu"))
     standing = _robust(classifier, pixels, labels)
-    strict, fast = (search_classifier(classifier, precision, pixels[:8]) for precision in ("float32", "bfloat16"))
+    strict = search_classifier(classifier, "float32", pixels[:8])
+    fast = search_classifier(classifier, "bfloat16", pixels[:8])
+    assert isinstance(strict, PixelClassifier)
     lines, totals = [], [0.0] * 4
     for name, stage in tqdm(AutoAttack(ball).stages(classifier.num_classes).items(), leave=False):
         attacked, true = pixels[standing], labels[standing]
@@ -155,4 +157,4 @@ def _median_seconds(run: Callable[[], None]) -> float:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, description=__doc__)

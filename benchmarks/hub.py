@@ -18,35 +18,68 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from robust_hub.hub import Destination, check_folder, load, publish
-from robust_hub.model_folder import files_of
+import tyro
+
+from robust_hub import hub, model_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.loopback_hub.server import WRITE_TOKEN, HubServer  # noqa: E402
 
-HOME = tempfile.mkdtemp(prefix="robust_hub_benchmark_")
-atexit.register(shutil.rmtree, HOME, ignore_errors=True)
-SERVER = HubServer()
-# Before the client is imported, which reads them once.
-os.environ |= {"HF_ENDPOINT": SERVER.endpoint, "HF_HOME": HOME, "HF_TOKEN": WRITE_TOKEN, "NO_PROXY": "127.0.0.1"}
-os.environ |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-
-import timm  # noqa: E402
-from huggingface_hub import CommitOperationAdd, HfApi, constants  # noqa: E402
-
-import robust_hub  # noqa: E402, F401
-
 TURNS = 20
 FOLDER = ROOT / "model_cards" / "vit_tiny_patch16_224.igam_linf0.1_digits"
 
 
+def main(folder: tyro.conf.Positional[Path] = FOLDER) -> None:
+    """Measures publishing, loading from the Hub and loading from the cache.
+
+    Args:
+        folder: of a model with its evaluation.
+    """
+    home = start_hub()
+    import timm
+
+    print(
+        f"{folder.name}, the folder's check before it is published: {seconds(lambda: hub.check_folder(folder)):.1f} s"
+    )
+    sides = in_turns(
+        lambda turn: hub.publish(folder, hub.Destination(f"tiny-org/ours{turn}")),
+        lambda turn: bare_publish(folder, f"tiny-org/bare{turn}"),
+    )
+    report("publish over the bare calls", *sides)
+
+    name = "hf-hub:tiny-org/ours0"
+    sides = in_turns(
+        lambda turn: (use_cache(home / f"ours{turn}"), hub.load(name)),
+        lambda turn: (use_cache(home / f"bare{turn}"), timm.create_model(name, pretrained=True)),
+    )
+    report("load from the Hub over timm's", *sides)
+    sides = in_turns(lambda turn: hub.load(name), lambda turn: timm.create_model(name, pretrained=True))
+    report("load from the cache over timm's", *sides)
+
+
+def start_hub() -> Path:
+    """Starts a Hub on this machine, and gives the folder where its clients keep what they download.
+
+    Must come before the client is imported, which reads once where the Hub is.
+    """
+    assert "huggingface_hub" not in sys.modules
+    home, server = Path(tempfile.mkdtemp(prefix="robust_hub_benchmark_")), HubServer()
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    os.environ |= {"HF_ENDPOINT": server.endpoint, "HF_HOME": str(home), "HF_TOKEN": WRITE_TOKEN}
+    os.environ |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    os.environ["NO_PROXY"] = "127.0.0.1"
+    return home
+
+
 def bare_publish(folder: Path, repo_id: str) -> None:
     """Makes a repository and commits a folder's files with the client alone."""
+    from huggingface_hub import CommitOperationAdd, HfApi
+
     api = HfApi()
     api.create_repo(repo_id)
-    operations = [CommitOperationAdd(name, folder / name) for name in files_of(folder)]
+    operations = [CommitOperationAdd(name, folder / name) for name in model_folder.files_of(folder)]
     api.create_commit(repo_id, operations, commit_message="Publish")
 
 
@@ -77,29 +110,12 @@ def report(what: str, ours: list[float], bare: list[float]) -> None:
     )
 
 
-def use_cache(name: str) -> None:
-    """Lets the client keep what it downloads in a folder of that name."""
-    constants.HF_HUB_CACHE = f"{HOME}/{name}"
+def use_cache(folder: Path) -> None:
+    """Lets the client keep what it downloads in a folder."""
+    from huggingface_hub import constants
 
-
-def main(folder: Path) -> None:
-    """Measures publishing, loading from the Hub and loading from the cache."""
-    print(f"{folder.name}, the folder's check before it is published: {seconds(lambda: check_folder(folder)):.1f} s")
-    sides = in_turns(
-        lambda turn: publish(folder, Destination(f"tiny-org/ours{turn}")),
-        lambda turn: bare_publish(folder, f"tiny-org/bare{turn}"),
-    )
-    report("publish over the bare calls", *sides)
-
-    name = "hf-hub:tiny-org/ours0"
-    sides = in_turns(
-        lambda turn: (use_cache(f"ours{turn}"), load(name)),
-        lambda turn: (use_cache(f"bare{turn}"), timm.create_model(name, pretrained=True)),
-    )
-    report("load from the Hub over timm's", *sides)
-    sides = in_turns(lambda turn: load(name), lambda turn: timm.create_model(name, pretrained=True))
-    report("load from the cache over timm's", *sides)
+    constants.HF_HUB_CACHE = str(folder)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)
+    tyro.cli(main, description=__doc__)

@@ -6,7 +6,6 @@ Both train a new head on the frozen CIFAR-10 teacher of model_cards/ for 20 epoc
 order, so that both end with the same head; the accuracy of each on test images is printed beside its time.
 """
 
-import sys
 import tempfile
 import time
 from copy import deepcopy
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import tyro
 from accelerate import Accelerator
 from datasets import Dataset
 from tabulate import tabulate
@@ -23,26 +23,32 @@ from tqdm import trange
 from robust_hub.data import Source, evaluation_loader, load_data, subset
 from robust_hub.evaluation import right
 from robust_hub.losses import cross_entropy
-from robust_hub.model_folder import load_with_new_head
+from robust_hub.model_folder import ModelFolder, load_with_new_head
 from robust_hub.models import PixelClassifier
-from robust_hub.training import HEAD_TRAINING, fit_head, linear_head, make_optimizer
+from robust_hub.training import HEAD_TRAINING, NewHead, fit_head, linear_head, make_optimizer
 
 TEACHER = Path(__file__).resolve().parents[1] / "model_cards" / "resnet18_cifar.nfgsm_linf8_cifar10"
 TRAIN_IMAGES, TEST_IMAGES = 2000, 1000
 
 
-def main(folder: str) -> None:
+def main(folder: tyro.conf.Positional[str]) -> None:
+    """Trains both heads and prints the table.
+
+    Args:
+        folder: of CIFAR-100.
+    """
     source = Source(folder, augmentation="none")
     data = load_data(source)
     train, test = subset(data.train, TRAIN_IMAGES), subset(data.test, TEST_IMAGES)
     torch.manual_seed(0)
-    once = load_with_new_head(f"local-dir:{TEACHER}", data.num_classes).eval()
+    once = load_with_new_head(ModelFolder.at(TEACHER), data.num_classes).eval()
     each_epoch = deepcopy(once)
     images, labels = everything(train, once)
 
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as place:
-        fit_head(Accelerator(cpu=True), once, linear_head(once), train, source, HEAD_TRAINING, Path(place))
+        head = NewHead(linear_head(once), once, HEAD_TRAINING)
+        fit_head(Accelerator(cpu=True), head, train, source, Path(place))
     seconds_once = time.perf_counter() - start
     start = time.perf_counter()
     recompute(each_epoch, images, labels)
@@ -88,4 +94,4 @@ def accuracy(classifier: PixelClassifier, images: Tensor, labels: Tensor) -> flo
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    tyro.cli(main, description=__doc__)

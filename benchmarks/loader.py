@@ -1,6 +1,6 @@
 """Images a second of the in-memory loader over torch's DataLoader with torchvision's transforms, on CIFAR-10.
 
-    python benchmarks/loader.py ../shared/data/cifar10
+    python benchmarks/loader.py FOLDER_OF_CIFAR10
 
 Both crop and flip each image by itself and yield float images in [0, 1] in batches of 128. The DataLoader gets the
 images decoded, in memory, as torchvision holds CIFAR-10, and as many workers as there are cores. Both are timed in
@@ -9,16 +9,16 @@ turns in one run, an epoch of 10,000 images each; decoding is not counted on eit
 
 import os
 import statistics
-import sys
 import time
 
 import torch
+import tyro
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from tqdm import trange
 
-from robust_hub.data import Source, load_data, training_loader
+from robust_hub.data import Source, evaluation_loader, load_data, training_loader
 
 TURNS = 5
 IMAGES = 10_000
@@ -40,18 +40,24 @@ class Decoded(Dataset):
         return self.transform(Image.fromarray(self.images[index])), self.labels[index]
 
 
-def main(folder: str) -> None:
+def main(folder: tyro.conf.Positional[str]) -> None:
+    """Times both and prints the ratio.
+
+    Args:
+        folder: of CIFAR-10.
+    """
     data = load_data(Source(folder))
     rows = data.train.select(range(IMAGES))
     ours = training_loader(
         rows, (3, 32, 32), batch_size=128, augmentation="crop-flip", seed=0, device=torch.device("cpu")
     )
+    ((pixels, labels),) = evaluation_loader(rows, (3, 32, 32), batch_size=IMAGES, device=torch.device("cpu"))
     theirs = DataLoader(
-        Decoded(ours.crops[:, :, 4, 4], ours.labels),
+        Decoded((255 * pixels).round().byte(), labels),
         batch_size=128,
         shuffle=True,
         drop_last=True,
-        num_workers=os.cpu_count(),
+        num_workers=os.cpu_count() or 1,
         persistent_workers=True,
     )
     list(ours), list(theirs)  # starts the workers
@@ -70,4 +76,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    tyro.cli(main, description=__doc__)

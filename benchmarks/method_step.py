@@ -9,12 +9,12 @@ in one run, so that a change of the machine's speed meets both; the ratio is the
 """
 
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+import tyro
 from tabulate import tabulate
 from torch import nn
 from tqdm import trange
@@ -41,9 +41,14 @@ METHODS: dict[str, Callable[[PixelClassifier, Teacher], Objective]] = {
 }
 
 
-def main(methods: list[str]) -> None:
+def main(methods: tyro.conf.Positional[tuple[str, ...]] = tuple(METHODS)) -> None:
+    """Times the methods and prints the table.
+
+    Args:
+        methods: which.
+    """
     rows = []
-    for method in methods or METHODS:
+    for method in methods:
         torch.manual_seed(0)
         images, labels = torch.rand(BATCH, *SHAPE), torch.randint(10, (BATCH,))
         small = {"layers": [1, 1, 1, 1], "channels": [32, 64, 128, 256]}
@@ -122,4 +127,4 @@ FLOORS = dict.fromkeys(METHODS, forward_floor) | {
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    tyro.cli(main, description=__doc__)

@@ -8,13 +8,13 @@ images. The teacher is tiny and of another architecture, in lifelong a copy. Pri
 works, refused or broken; and then the sentence of each refusal and the error of each failure.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 
 import timm
 import torch
+import tyro
 from tqdm import tqdm
 
 from robust_hub.attacks import PGD
@@ -52,7 +52,12 @@ METHODS: dict[str, Callable[[PixelClassifier, Teacher], Objective]] = {
 }
 
 
-def main(families: list[str]) -> None:
+def main(families: tyro.conf.Positional[tuple[str, ...]] = ()) -> None:
+    """Tries the families and prints the table.
+
+    Args:
+        families: files in timm.models; all of timm's own where none is given.
+    """
     print("| " + " | ".join(["family", "student", "px", *METHODS]) + " |")
     print("|---" * (3 + len(METHODS)) + "|")
     counts: dict[str, Counter] = {method: Counter() for method in METHODS}
@@ -149,4 +154,4 @@ def _same_logits(objective: Objective, images: torch.Tensor) -> bool:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    tyro.cli(main, description=__doc__)

@@ -37,7 +37,7 @@ class Config:
     Attributes:
         source: the images.
         output: where the run writes.
-        student: an architecture of timm's or ours, or a checkpoint (hf-hub:ORG/NAME, local-dir:FOLDER) to start from.
+        student: an architecture of timm's or ours, or a model (hf-hub:ORG/NAME, local-dir:FOLDER) to start from.
         student_args: arguments for timm's create_model, as JSON.
         threat: linf:EPS or l2:EPS, in pixel units.
         training: how weights are learnt.

@@ -74,6 +74,8 @@ def main(config: Config) -> None:
     classifier, folder = hub.load_with_folder(config.model)
     classifier.to(accelerator.device).eval()
     images = data.load_data(config.source)
+    models.check_channels(classifier)
+    accelerator.print(images.description())
     models.check_label_names(classifier, images.label_names)
     tested = data.split_sha256(data.subset(images.test, config.source.test_images))
     sha256 = {"model": classifier.fingerprint(), "data": tested}
@@ -83,18 +85,13 @@ def main(config: Config) -> None:
         report = evaluation.Report.read(config.output.folder)
     else:
         launch.claim_output(accelerator, config.output, identity)
+        model = folder.place if folder else config.model
         surrogates = open_surrogates(accelerator, config, images, classifier, folder)
-        report = evaluation.measure(
-            accelerator,
-            classifier,
-            images,
-            attack,
-            config,
-            model=folder.place if folder else config.model,
-            surrogates=surrogates,
-        )
+        report = evaluation.measure(accelerator, classifier, images, attack, config, model=model, surrogates=surrogates)
     accelerator.print(report.table())
     if config.update_card and accelerator.is_main_process:
+        # Config takes no other model than a local-dir:FOLDER then.
+        assert folder is not None
         model_folder.add_evaluation(folder.path, report, config.output.folder)
     accelerator.end_training()
 

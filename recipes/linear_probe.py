@@ -44,22 +44,25 @@ def probe(config: Config, options: ProbeOptions = ProbeOptions()):
     """Trains a head on a frozen robust classifier, and the last stages where asked for."""
     teacher = hub.open_folder(config.teacher)
     run = training.open_run(config, options, teacher)
-    student, head = make_student(run, options.mlp)
+    student, head = make_student(run, teacher, options.mlp)
     # It refuses before anything is written; what it freezes is what the head does not train.
     retraining = Retraining(student, stages=options.retrain_stages) if options.retrain_stages else None
     return run.complete(student, retraining, head=head, starts_from=teacher.public_place)
 
 
-def make_student(run: "training.TrainingRun", hidden: int) -> "tuple[PixelClassifier, training.NewHead]":
+def make_student(
+    run: "training.TrainingRun", folder: "model_folder.ModelFolder", hidden: int
+) -> "tuple[PixelClassifier, training.NewHead]":
     """Gives the robust classifier with an untrained head, and that head; one of two layers where `hidden` is not 0."""
     options = run.config.training
     if hidden:
-        student = models.with_mlp_head(run.teacher.classifier, hidden, run.data.num_classes)
+        robust = run.require_teacher().classifier
+        student = models.with_mlp_head(robust, hidden, run.data.num_classes)
         # The body is the teacher's, and so are the passes through it.
-        student.passes = run.teacher.passes
-        module = nn.Sequential(student.model.hidden, student.model.head)
-        return student, training.NewHead(module, run.teacher.classifier, options)
-    student = model_folder.load_with_new_head(run.folder, run.data.num_classes)
+        student.passes = robust.passes
+        module = nn.Sequential(student.model.get_submodule("hidden"), student.model.get_submodule("head"))
+        return student, training.NewHead(module, robust, options)
+    student = model_folder.load_with_new_head(folder, run.data.num_classes)
     return student, training.NewHead(training.linear_head(student), student, options)
 
 

@@ -50,7 +50,7 @@ class Config:
 
     Attributes:
         teacher: hf-hub:ORG/NAME or local-dir:FOLDER.
-        student: an architecture of timm's or ours, or a checkpoint to start from.
+        student: an architecture of timm's or ours, or a model to start from.
         source: the images.
         output: where the run writes.
         student_args: arguments for timm's create_model, as JSON.
@@ -69,19 +69,19 @@ class Config:
 
 def igam(config: Config, options: IGAMOptions = IGAMOptions()):
     """Makes the student's input gradients those of the teacher."""
-    return transfer(config, options, lambda student, run: IGAM(student, run.teacher, options))
+    return transfer(config, options, lambda student, run: IGAM(student, run.require_teacher(), options))
 
 
 def mixacm(config: Config, options: MixACMOptions = MixACMOptions()):
     """Makes the student's channels active where the teacher's are, stage by stage, on mixed images."""
-    return transfer(config, options, lambda student, run: MixACM(student, run.teacher, options))
+    return transfer(config, options, lambda student, run: MixACM(student, run.require_teacher(), options))
 
 
 def pag(config: Config, options: PAGOptions = PAGOptions()):
     """Makes the student's input gradients towards each class point where it is; only some targets ask a teacher."""
 
     def objective(student: PixelClassifier, run: "training.TrainingRun") -> Objective:
-        targets = make_targets(options.targets, student, run.teacher, lambda: run.training_images(student))
+        targets = make_targets(options.targets, student, run.require_teacher(), lambda: run.training_images(student))
         return PAG(student, targets, options)
 
     return transfer(config, options, objective, stored=options.stored if options.targets == "stored" else None)
@@ -89,18 +89,18 @@ def pag(config: Config, options: PAGOptions = PAGOptions()):
 
 def rrm(config: Config, options: RRMOptions = RRMOptions()):
     """Makes the student's features point where those of the teacher do."""
-    return transfer(config, options, lambda student, run: RRM(student, run.teacher, options))
+    return transfer(config, options, lambda student, run: RRM(student, run.require_teacher(), options))
 
 
 def kd(config: Config, options: KDOptions = KDOptions()):
     """Makes the student's predictions on clean images those of the teacher: a baseline that is not robust."""
-    return transfer(config, options, lambda student, run: KD(student, run.teacher, options))
+    return transfer(config, options, lambda student, run: KD(student, run.require_teacher(), options))
 
 
 def ard(config: Config, options: ARDOptions = ARDOptions()):
     """Makes the student's predictions under attack those of the teacher on clean images: strong, and expensive."""
     return transfer(
-        config, options, lambda student, run: ARD(student, run.teacher, options.attack(run.threat), options)
+        config, options, lambda student, run: ARD(student, run.require_teacher(), options.attack(run.threat), options)
     )
 
 
@@ -129,7 +129,9 @@ def digits(output: Path = Path("runs/digits"), *, resume: bool = False) -> None:
     baseline = run.train(student, Plain(student))
     longer = replace(config, output=Output(output / "igam", resume), training=replace(config.training, epochs=60))
     options = IGAMOptions(weight=0.3, gradient_of="random-logits", logit_weight=1.0, noise=0.1, ramp=100)
-    transfer(longer, options, lambda student, run: IGAM(student, run.teacher, options), compare_with=[baseline])
+    transfer(
+        longer, options, lambda student, run: IGAM(student, run.require_teacher(), options), compare_with=[baseline]
+    )
 
 
 def transfer(
@@ -147,10 +149,10 @@ def transfer(
 
 
 def open_transfer(config: Config, options: Options) -> "tuple[training.TrainingRun, PixelClassifier, str]":
-    """Opens the run, and its student with the name of the checkpoint that it starts from, if any."""
+    """Opens the run, and its student with the name of the model that it starts from, if any."""
     run = training.open_run(config, options, hub.open_folder(config.teacher))
     student, starts_from = hub.open_student(config.student, config.student_args, run.data)
-    check_same_task(student, run.teacher)
+    check_same_task(student, run.require_teacher())
     return run, student, starts_from
 
 

@@ -22,7 +22,7 @@ def list_(**wanted: Any) -> None:  # noqa: D103
 
 
 def show(name: tyro.conf.Positional[str]) -> None:
-    """Shows what a checkpoint is and claims to withstand.
+    """Shows what a model is and claims to withstand.
 
     Args:
         name: hf-hub:ORG/NAME, local-dir:FOLDER, or a name of the catalogue.
@@ -55,7 +55,7 @@ def show(name: tyro.conf.Positional[str]) -> None:
 
 
 def download_(name: tyro.conf.Positional[str], *, to: Path) -> None:
-    """Downloads a checkpoint's folder.
+    """Downloads a model's folder.
 
     Args:
         name: hf-hub:ORG/NAME, with @REVISION if wanted, or a name of the catalogue.
@@ -66,7 +66,7 @@ def download_(name: tyro.conf.Positional[str], *, to: Path) -> None:
 
 
 def verify_(name: tyro.conf.Positional[str], *, data: str = "") -> None:
-    """Confirms a checkpoint's robustness claim, in seconds: no attack is run, its evidence is classified again.
+    """Confirms a model's robustness claim, in seconds: no attack is run, its evidence is classified again.
 
     Args:
         name: hf-hub:ORG/NAME, local-dir:FOLDER, a name of the catalogue, or the folder that evaluate.py wrote.
@@ -77,7 +77,7 @@ def verify_(name: tyro.conf.Positional[str], *, data: str = "") -> None:
 
 def main() -> None:
     """Runs the command line."""
-    command_line({"list": list_, "show": show, "download": download_, "verify": verify_})
+    command_line({"list": list_, "show": show, "download": download_, "verify": verify_}, launcher="")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 
 class CheckpointError(ValueError):
-    """A checkpoint, or what stands beside it, is missing, broken or not what it says."""
+    """A model, or what stands beside it, is missing, broken or not what it says."""
 
 
 def close_names(name: str, known: Iterable[str]) -> str:

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,14 +38,14 @@ def put_in_place(unfinished: Path, place: Path) -> None:
 
 
 @contextmanager
-def whole_file(place: Path) -> Iterator[Path]:
+def whole_file(place: Path) -> Generator[Path]:
     """Gives the name to write a file under; once that has gone well, it takes its place."""
     yield beside(place)
     put_in_place(beside(place), place)
 
 
 @contextmanager
-def whole_folder(place: Path, begin_with: Path | None = None) -> Iterator[Path]:
+def whole_folder(place: Path, begin_with: Path | None = None) -> Generator[Path]:
     """Gives a folder to write into, empty or a copy; once that has gone well, it takes its place, else it is gone."""
     place = place.resolve()
     unfinished, replaced = beside(place), place.with_name(place.name + REPLACED)

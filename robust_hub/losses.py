@@ -72,15 +72,6 @@ def targeted_margin(logits: Logits, labels: Labels, targets: Labels) -> PerExamp
     return _of(logits, targets) - _of(logits, labels)
 
 
-def difference_of_logits_ratio(logits: Logits, labels: Labels) -> PerExample:
-    """Divides the margin by the distance from the largest logit to the third; dimensionless, for 3 classes or more.
-
-    Source: Croce and Hein, ICML 2020, arXiv 2003.01690, equation 6.
-    """
-    largest = logits.topk(3, dim=1).values
-    return margin(logits, labels) / (largest[:, 0] - largest[:, 2] + TINY)
-
-
 def targeted_difference_of_logits_ratio(logits: Logits, labels: Labels, targets: Labels) -> PerExample:
     """Divides the targeted margin by a scale of the four largest logits; dimensionless, for 4 classes or more.
 

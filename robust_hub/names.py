@@ -15,6 +15,8 @@ WEIGHTS = "model.safetensors"
 EVALUATION = "evaluation.json"
 EVIDENCE = "evidence.safetensors"
 ENTRIES = Path(".eval_results") / "robust_hub.yaml"
+# The model folder of a run, in its output.
+STUDENT = "student"
 
 # Of config.json, where a model tells its provenance; timm leaves it alone. In it, what lists show.
 CONFIG_KEY, INFO_KEY = "robustness", "claim"

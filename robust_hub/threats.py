@@ -18,6 +18,7 @@ def __getattr__(name: str) -> object:
     return getattr(types, name)
 
 
+@dataclass(frozen=True)
 class Threat(ABC):
     """A ball of perturbations of radius eps, in pixel units, around an image."""
 
@@ -55,7 +56,6 @@ class Linf(Threat):
     """Every pixel value may change by at most eps."""
 
     name: ClassVar[str] = "linf"
-    eps: float
 
     def __post_init__(self) -> None:
         _check_radius(self.eps)
@@ -84,7 +84,6 @@ class L2(Threat):
     """The Euclidean length of the change of the whole image is at most eps."""
 
     name: ClassVar[str] = "l2"
-    eps: float
 
     def __post_init__(self) -> None:
         _check_radius(self.eps)
@@ -129,13 +128,13 @@ def _decimal(eps: float) -> str:
     return repr(eps).removesuffix(".0")
 
 
-def parse_threat(text: str) -> Threat:
+def parse_threat(text: str) -> Linf | L2:
     """Reads a threat model from the command line, for example linf:8/255 or l2:0.5.
 
     Raises:
         ValueError: when the norm is unknown, or eps is no number, outside (0, 1) for linf, or not positive for l2.
     """
-    threats = {"linf": Linf, "l2": L2}
+    threats: dict[str, type[Linf | L2]] = {"linf": Linf, "l2": L2}
     name, _, radius = text.partition(":")
     if name not in threats:
         raise ValueError(f"threat must be linf:EPS or l2:EPS, got '{text}'; for example linf:8/255")

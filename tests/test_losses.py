@@ -6,7 +6,6 @@ import torch
 from robust_hub.losses import (
     cosine_distance,
     cross_entropy,
-    difference_of_logits_ratio,
     distillation,
     kl_divergence,
     l1_distance,
@@ -211,16 +210,6 @@ def test_the_targeted_margin_is_the_logit_of_the_target_less_that_of_the_label()
     torch.testing.assert_close(targeted_margin(ranked_logits(), LABELS, TARGETS), expected, **EXACT)
 
 
-def test_the_ratio_divides_the_margin_by_the_distance_from_first_to_third():
-    def naive(row: list[float], label: int) -> float:
-        first, _, third, *_ = sorted(row, reverse=True)
-        # In the last row the first three are equal: margin and denominator are both 0, the ratio is kept at 0.
-        return naive_margin(row, label) / (first - third) if first > third else 0.0
-
-    expected = per_row(naive, LABELS)
-    torch.testing.assert_close(difference_of_logits_ratio(ranked_logits(), LABELS), expected, **RATIO)
-
-
 def test_the_targeted_ratio_divides_by_the_distance_from_first_to_the_middle_of_third_and_fourth():
     def naive(row: list[float], label: int, target: int) -> float:
         first, _, third, fourth, _ = sorted(row, reverse=True)
@@ -232,7 +221,6 @@ def test_the_targeted_ratio_divides_by_the_distance_from_first_to_the_middle_of_
 
 
 RATIOS = {
-    "untargeted": lambda logits: difference_of_logits_ratio(logits, LABELS),
     "targeted": lambda logits: targeted_difference_of_logits_ratio(logits, LABELS, TARGETS),
 }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,28 @@ from robust_hub.types import Images, Labels, Logits, Mask, PerExample
 MOMENTUM = 0.25
 ENOUGH_RISES = 0.75
 FIRST_WINDOW, WINDOW_DECREASE, LAST_WINDOW = 0.22, 0.03, 0.06
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """A loss of logits and labels, one value per image, that a name can be told of."""
+
+    __name__: str
+
+    def __call__(self, logits: Logits, labels: Labels, /) -> PerExample:
+        """Computes the loss of each image."""
+        ...
+
+
+@runtime_checkable
+class TargetedLoss(Protocol):
+    """A loss of logits, labels and targets, one value per image, that a name can be told of."""
+
+    __name__: str
+
+    def __call__(self, logits: Logits, labels: Labels, targets: Labels, /) -> PerExample:
+        """Computes the loss of each image."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -34,7 +57,7 @@ class APGD:
     """
 
     threat: Threat
-    loss: Callable[[Logits, Labels], PerExample] = cross_entropy
+    loss: Loss = cross_entropy
     steps: int = 100
     restarts: int = 1
 
@@ -79,7 +102,7 @@ class TargetedAPGD:
 
     threat: Threat
     targets: int = 9
-    loss: Callable[[Logits, Labels, Labels], PerExample] = targeted_difference_of_logits_ratio
+    loss: TargetedLoss = targeted_difference_of_logits_ratio
     steps: int = 100
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from robust_hub.attacks.fab import TargetedFAB
 from robust_hub.attacks.protocol import VERSIONS, WITHOUT_GRADIENTS, Version, protocol_of
 from robust_hub.attacks.square import Square
 from robust_hub.losses import targeted_difference_of_logits_ratio, targeted_margin
-from robust_hub.threats import Threat
+from robust_hub.threats import L2, Linf
 from robust_hub.types import Images, Labels
 
 MOST_TARGETS = 9
@@ -33,7 +33,7 @@ class AutoAttack:
         targeted margin, as the ratio needs four logits; both are seen in the stages. See also those of each attack.
     """
 
-    threat: Threat
+    threat: Linf | L2
     version: Version = "standard"
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ class AutoAttack:
             raise ValueError(f"an attack needs at least 2 classes, the classifier has {num_classes}")
         targets = min(MOST_TARGETS, num_classes - 1)
         loss = targeted_difference_of_logits_ratio if num_classes >= CLASSES_FOR_A_RATIO else targeted_margin
-        attacks = {
+        attacks: dict[str, Stage] = {
             "apgd-ce": APGD(self.threat),
             "apgd-t": TargetedAPGD(self.threat, targets=targets, loss=loss),
             "fab-t": TargetedFAB(self.threat, targets=targets),

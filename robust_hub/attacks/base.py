@@ -1,6 +1,6 @@
 """What every attack needs: its type, the mode it runs the classifier in, the gradient it climbs, and its verdict."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -16,7 +16,10 @@ Attack = Callable[[nn.Module, Images, Labels], Images]
 class Stage(Protocol):
     """An attack that can be one of an ensemble: it tells what it costs at most."""
 
-    most_passes: int
+    @property
+    def most_passes(self) -> int:
+        """Forward and backward passes that an image takes at most."""
+        ...
 
     def __call__(self, classifier: nn.Module, images: Images, labels: Labels) -> Images:
         """Returns adversarial images."""
@@ -47,7 +50,7 @@ class SearchClassifier(nn.Module):
 
 
 @contextmanager
-def eval_mode(classifier: nn.Module) -> Iterator[None]:
+def eval_mode(classifier: nn.Module) -> Generator[None]:
     """Puts every module in eval mode, and afterwards each back into the mode it was in."""
     modes = [(module, module.training) for module in classifier.modules()]
     # By way of train(): some of timm's attentions then forget what they keep in eval mode.

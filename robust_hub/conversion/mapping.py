@@ -8,7 +8,7 @@ last of all. Shapes can't tell equal ones apart, so the table says what decided.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -111,7 +111,7 @@ def find_mapping(source: dict[str, Tensor], target: dict[str, Tensor], *, ordere
     return Mapping(tuple(pairs))
 
 
-def _position(tree: Node) -> object:
+def _position(tree: Node) -> Callable[[Pair], int]:
     positions = {leaf.path: position for position, leaf in enumerate(tree.leaves)}
     return lambda pair: positions[pair.source]
 

@@ -77,8 +77,8 @@ def create_target(
     Raises:
         ValueError: when timm can't build it, or its channels are not the normaliser's.
     """
-    cfg = get_pretrained_cfg(architecture)
-    # An architecture that timm does not know is told below.
+    # An architecture that timm does not know, or a name of weights, is told below.
+    cfg = get_pretrained_cfg(architecture.partition(".")[0])
     size = image_size or (cfg.input_size[-1] if cfg else 1)
     shape = (len(normaliser.mean), size, size)
     classifier = create_classifier(architecture, model_args, num_classes=num_classes, image_shape=shape)

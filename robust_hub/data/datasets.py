@@ -3,19 +3,23 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet
-from datasets import ClassLabel, Dataset, Image, load_dataset
+from datasets import ClassLabel, Dataset, Features, Image, Value, load_dataset, load_dataset_builder
 
 from robust_hub.data.builtin import BUILTIN
-from robust_hub.data.images import read_image
+from robust_hub.data.classes import compare_with_train, drop_hidden, settle_classes
+from robust_hub.data.folders import read_image_folder
+from robust_hub.data.images import read_header
 from robust_hub.data.source import Source
 from robust_hub.errors import close_names, first_line
 
 HELD_OUT = 0.1
 TEST_HELD_OUT = 0.2
+MOST_CLASSES_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,69 @@ class Data:
     validation: Dataset
     test: Dataset
     label_names: list[str]
-    image_shape: tuple[int, int, int]
+    origins: dict[str, str]
+    notes: list[str]
+    image_size: int = 0
 
     @property
     def num_classes(self) -> int:
         """The number of classes."""
         return len(self.label_names)
+
+    @property
+    def splits(self) -> dict[str, Dataset]:
+        """The splits by their names."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @cached_property
+    def _headers(self) -> np.ndarray:
+        """Height, width and whether it is grey of every image, by the headers."""
+        cells = (zip(rows["image"], rows["where"], strict=True) for rows in self.splits.values())
+        return np.array([read_header(cell, where) for split in cells for cell, where in split])
+
+    @property
+    def has_one_size(self) -> bool:
+        """Whether all images have the same height and width, or a size was asked for."""
+        return bool(self.image_size) or bool((self._headers[:, :2] == self._headers[0, :2]).all())
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width that a network for these images takes, unless it has a size of its own.
+
+        Grey only where all images are; of several sizes a square of the median short side.
+        """
+        channels = 1 if self._headers[:, 2].all() else 3
+        if self.image_size:
+            return channels, self.image_size, self.image_size
+        if self.has_one_size:
+            height, width = map(int, self._headers[0, :2])
+            return channels, height, width
+        side = int(np.median(self._headers[:, :2].min(1)))
+        return channels, side, side
+
+    def description(self) -> str:
+        """Tells splits, classes and what a user should know of them, in a few lines."""
+        splits = (f"{len(rows):,} {split} ({self.origins[split]})" for split, rows in self.splits.items())
+        counts = np.bincount(np.asarray(self.train["label"][:]), minlength=self.num_classes)
+        shown = [f"{name} {count:,}" for name, count in zip(self.label_names, counts, strict=True)]
+        if len(shown) > MOST_CLASSES_SHOWN:
+            extremes = f"the fewest {counts.min():,}, the most {counts.max():,}"
+            shown = [shown[0], "...", shown[-1], extremes]
+        lines = [f"{self.name}: {', '.join(splits)}", f"{self.num_classes} classes in train: {', '.join(shown)}"]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def describe_sizes(self, input_size: tuple[int, int, int]) -> str:
+        """Tells the sizes and colours that the images have, and what a network makes of them."""
+        sides, grey = self._headers[:, :2], int(self._headers[:, 2].sum())
+        if (sides == sides[0]).all():
+            sizes = f"{sides[0, 1]}x{sides[0, 0]} px"
+        else:
+            short = sides.min(1)
+            sizes = f"of {len(np.unique(sides, axis=0))} sizes, short sides {short.min()} to {short.max()} px"
+            sizes += f", median {int(np.median(short))}"
+        colour = "grey" if grey == len(sides) else f"colour, {grey} of them grey" if grey else "colour"
+        channels, height, width = input_size
+        return f"images: {sizes}, {colour}; the network takes {width}x{height} px, {channels} channels"
 
 
 def load_data(source: Source, *, seed: int = 0) -> Data:
@@ -53,27 +114,34 @@ def load_data(source: Source, *, seed: int = 0) -> Data:
             range, or a split is empty.
     """
     name = source.data
-    splits = _open(name)
+    splits, notes = _open(name)
     columns = next(iter(splits.values())).features
     image = source.image_column or _column(name, columns, Image, "image")
     label = source.label_column or _column(name, columns, ClassLabel, "label")
     for column in (image, label):
         if column not in columns:
             raise ValueError(f"{name} has no column '{column}'; its columns are {', '.join(columns)}")
-    if not isinstance(columns[image], Image):
-        raise ValueError(f"column '{image}' of {name} must hold images, got {columns[image]}; see --image-column")
-    label_names = _label_names(name, splits, label)
+    splits = {split: _with_images(name, rows, image) for split, rows in splits.items()}
+    splits, hidden = drop_hidden(name, splits, label)
+    in_order = dict(sorted(splits.items(), key=lambda named: named[0] != "train"))
+    label_names, labels, settled = settle_classes(name, in_order, label)
     for split, rows in splits.items():
-        _check_labels(f"{name}, split {split}", rows, label, len(label_names))
         splits[split] = (
-            rows.select_columns([image, label])
-            .rename_columns({image: "image", label: "label"})
+            rows.select_columns([image])
+            .rename_columns({image: "image"})
             .cast_column("image", Image(decode=False))
+            .add_column("label", labels[split], feature=Value("int64"))
             .add_column("row", list(range(len(rows))))
             .add_column("where", [f"row {row} of split {split} of {name}" for row in range(len(rows))])
         )
-    train, validation, test = _three(name, splits, seed)
-    return Data(Path(name).resolve().name, train, validation, test, label_names, _image_shape(train))
+    three, origins = _three(name, splits, seed)
+    notes = [*notes, *hidden, *settled]
+    # A set whose images can't be read at all is told before anything else is looked at.
+    read_header(three[0][0]["image"], three[0][0]["where"])
+    for split, rows in zip(("validation", "test"), three[1:], strict=True):
+        if origins[split].startswith("split "):
+            notes += compare_with_train(name, label_names, splits["train"], split, rows)
+    return Data(Path(name).resolve().name, *three, label_names, origins, notes, source.image_size)
 
 
 def subset(rows: Dataset, n: int) -> Dataset:
@@ -99,11 +167,14 @@ def split_sha256(rows: Dataset) -> str:
     return digest.hexdigest()
 
 
-def _open(name: str) -> dict[str, Dataset]:
+def _open(name: str) -> tuple[dict[str, Dataset], list[str]]:
+    """Gives the splits as they are called, and notes of what was left out."""
     if name in BUILTIN:
-        return {"train": BUILTIN[name]()}
+        return {"train": BUILTIN[name]()}, []
     folder = Path(name).expanduser()
     if folder.is_dir():
+        if (of_images := read_image_folder(folder)) is not None:
+            return of_images
         _check_parquet(folder)
     elif name.startswith((".", "/", "~")):
         siblings = [path.name for path in folder.parent.glob("*")] if folder.parent.is_dir() else []
@@ -116,7 +187,26 @@ def _open(name: str) -> dict[str, Dataset]:
             f"'{name}' is neither digits, synthetic nor a folder that can be read, and the Hub did not give it{near} "
             f"({first_line(error)})"
         ) from error
-    return dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}
+    if not isinstance(loaded, Mapping):
+        return {"train": loaded}, []
+    splits = {str(split): rows for split, rows in loaded.items()}
+    return _with_own_features(folder, splits) if folder.is_dir() and len(splits) > 1 else splits, []
+
+
+def _with_own_features(folder: Path, splits: dict[str, Dataset]) -> dict[str, Dataset]:
+    """Reads each split of parquet files by what its own tell: `datasets` takes the features of the first for all."""
+    data_files = load_dataset_builder(str(folder)).config.data_files or {}
+    files = {
+        str(split): [str(file) for file in found if str(file).endswith(".parquet")]
+        for split, found in data_files.items()
+    }
+    if any(not files.get(split) for split in splits):
+        return splits
+    schemas = {split: pyarrow.parquet.read_schema(own[0]).metadata or {} for split, own in files.items()}
+    if len({schema.get(b"huggingface") for schema in schemas.values()}) == 1:
+        return splits
+    own = {split: load_dataset("parquet", data_files={split: files[split]}, split=split) for split in splits}
+    return {split: rows for split, rows in own.items() if isinstance(rows, Dataset)}
 
 
 def _check_parquet(folder: Path) -> None:
@@ -143,32 +233,24 @@ def _column(name: str, columns: Mapping, kind: type, usual: str) -> str:
     raise ValueError(f"{name} must have one {kind.__name__} column, found {have}; name it with --{usual}-column")
 
 
-def _label_names(name: str, splits: dict[str, Dataset], label: str) -> list[str]:
-    feature = next(iter(splits.values())).features[label]
-    if isinstance(feature, ClassLabel):
-        return feature.names
-    kind = getattr(feature, "dtype", "")
-    if not kind.startswith(("int", "uint")):
-        raise ValueError(f"column '{label}' of {name} must hold class numbers, got {feature}")
-    numbers = (number for rows in splits.values() for number in rows[label] if number is not None)
-    return [str(number) for number in range(max(numbers, default=-1) + 1)]
+def _with_images(name: str, rows: Dataset, column: str) -> Dataset:
+    """Takes bytes, paths, or both as pandas writes them, for images."""
+    feature = rows.features[column]
+    if isinstance(feature, Image):
+        return rows
+    is_cell = isinstance(feature, dict | Features) and set(feature) == {"bytes", "path"}
+    if is_cell or getattr(feature, "dtype", "") in ("binary", "large_binary", "string", "large_string"):
+        return rows.cast_column(column, Image())
+    raise ValueError(
+        f"column '{column}' of {name} must hold images, bytes of image files or paths to them, got {feature}"
+    )
 
 
-def _check_labels(where: str, rows: Dataset, label: str, num_classes: int) -> None:
-    if None in rows[label]:
-        raise ValueError(f"{where} has rows without a label; drop them or name another --label-column")
-    labels = np.asarray(rows[label][:], dtype=np.int64)
-    wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
-    if len(wrong):
-        raise ValueError(
-            f"labels must be in [0, {num_classes}), got {labels[wrong[0]]} at row {wrong[0]} of {where}; "
-            "drop such rows or name another --label-column"
-        )
+def _three(name: str, splits: dict[str, Dataset], seed: int) -> tuple[list[Dataset], dict[str, str]]:
+    """Gives train, validation and test, and where each of them is from."""
 
-
-def _three(name: str, splits: dict[str, Dataset], seed: int) -> tuple[Dataset, Dataset, Dataset]:
-    def take(*names: str) -> Dataset | None:
-        return next((splits[split] for split in names if split in splits), None)
+    def take(*names: str) -> tuple[Dataset, str] | None:
+        return next(((splits[split], f"split {split}") for split in names if split in splits), None)
 
     train, validation, test = take("train"), take("validation", "valid", "val", "dev"), take("test")
     if train is None:
@@ -176,23 +258,23 @@ def _three(name: str, splits: dict[str, Dataset], seed: int) -> tuple[Dataset, D
     if test is None:
         test, validation = validation, None
     if test is None:
-        train, test = _hold_out(name, train, TEST_HELD_OUT, seed)
+        train, test = _hold_out(name, train, TEST_HELD_OUT, "a fifth", seed)
     if validation is None:
-        train, validation = _hold_out(name, train, HELD_OUT, seed)
-    for split, rows in {"train": train, "validation": validation, "test": test}.items():
+        train, validation = _hold_out(name, train, HELD_OUT, "a tenth", seed)
+    found = {"train": train, "validation": validation, "test": test}
+    for split, (rows, _) in found.items():
         if len(rows) == 0:
             raise ValueError(f"split {split} of {name} is empty; every split needs at least one image")
-    return train, validation, test
+    return [rows for rows, _ in found.values()], {split: origin for split, (_, origin) in found.items()}
 
 
-def _hold_out(name: str, rows: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
+def _hold_out(
+    name: str, split: tuple[Dataset, str], share: float, told: str, seed: int
+) -> tuple[tuple[Dataset, str], tuple[Dataset, str]]:
+    rows, origin = split
     if len(rows) < 2:
         raise ValueError(f"split train of {name} has {len(rows)} images, too few to hold any out; it needs at least 2")
     order = np.random.default_rng(seed).permutation(len(rows))
     held_out = max(1, round(share * len(rows)))
-    return rows.select(np.sort(order[held_out:])), rows.select(np.sort(order[:held_out]))
-
-
-def _image_shape(rows: Dataset) -> tuple[int, int, int]:
-    image = read_image(rows[0]["image"], rows[0]["where"])
-    return (1 if image.mode in ("1", "L") else 3, image.height, image.width)
+    kept, taken = rows.select(np.sort(order[held_out:])), rows.select(np.sort(order[:held_out]))
+    return (kept, origin), (taken, f"{told} of train, held out by seed")

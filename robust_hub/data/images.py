@@ -5,31 +5,84 @@ from io import BytesIO
 import numpy as np
 import torch
 from PIL import Image as PILImage
-from PIL import UnidentifiedImageError
+from PIL import ImageOps, UnidentifiedImageError
+
+UNREADABLE = (UnidentifiedImageError, PILImage.DecompressionBombError, OSError, SyntaxError, ValueError)
+GREY = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
+ORIENTATION = 0x0112
+# Of other formats the tag is rare, and asking for it decodes more than the header.
+WITH_ORIENTATION = {"JPEG", "MPO", "TIFF", "WEBP", "PNG"}
 
 
 def read_image(cell: dict | None, where: str) -> PILImage.Image:
-    """Decodes the cell of an undecoded Image column.
+    """Decodes the cell of an undecoded Image column to what a person sees of it.
 
     Args:
         cell: the encoded `bytes`, or the `path` of the file that holds them.
         where: which image this is, for the error.
 
     Raises:
-        ValueError: when the image can't be decoded.
+        ValueError: when the image can't be decoded, or its values are in no range that is known.
     """
+    image = _opened(cell, where)
+    try:
+        image.load()
+    except UNREADABLE as error:
+        raise ValueError(_unreadable(cell, where)) from error
+    return _as_seen(image, where)
+
+
+def read_header(cell: dict | None, where: str) -> tuple[int, int, bool]:
+    """Tells height and width of an image as a person sees it, and whether it is grey, without decoding it.
+
+    Args:
+        cell: see `read_image`.
+        where: which image this is, for the error.
+
+    Raises:
+        ValueError: when there is no image.
+    """
+    image = _opened(cell, where)
+    turned = image.getexif().get(ORIENTATION, 1) >= 5 if image.format in WITH_ORIENTATION else False
+    width, height = image.size
+    return (width, height, image.mode in GREY) if turned else (height, width, image.mode in GREY)
+
+
+def _opened(cell: dict | None, where: str) -> PILImage.Image:
     if cell is None:
         raise ValueError(f"there is no image at {where}; drop the row")
     try:
-        image = PILImage.open(BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"])
-        image.load()
-    except (UnidentifiedImageError, PILImage.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        file = f" ({cell['path']})" if cell["path"] else ""
-        raise ValueError(f"the image at {where}{file} can't be decoded; replace it or drop the row") from error
-    if image.mode.startswith("I;16"):
-        # Pillow would clip 16-bit grey at 255; 257 levels of it are one of eight bits.
-        return PILImage.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+        return PILImage.open(BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"])
+    except UNREADABLE as error:
+        raise ValueError(_unreadable(cell, where)) from error
+
+
+def _unreadable(cell: dict | None, where: str) -> str:
+    file = f" ({cell['path']})" if cell and cell["path"] else ""
+    return f"the image at {where}{file} can't be decoded; replace it or drop the row"
+
+
+def _as_seen(image: PILImage.Image, where: str) -> PILImage.Image:
+    """Makes an image what a person sees: upright, opaque, and of eight bits a channel."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        return _of_eight_bits(np.asarray(image), where)
+    if image.has_transparency_data:
+        white = PILImage.new("RGBA", image.size, "white")
+        opaque = PILImage.alpha_composite(white, image.convert("RGBA"))
+        return opaque.convert("L" if image.mode in ("LA", "La") else "RGB")
     return image
+
+
+def _of_eight_bits(pixels: np.ndarray, where: str) -> PILImage.Image:
+    """Scales grey of 16 bits, or floats in [0, 1] or [0, 255], to eight bits; Pillow would clip them."""
+    low, high = float(pixels.min()), float(pixels.max())
+    is_float = pixels.dtype.kind == "f"
+    scale = 1 / 257 if not is_float else 255 if high <= 1 else 1
+    if not (low >= 0 and high * scale <= 255):
+        wanted = "floats in [0, 1] or [0, 255]" if is_float else "integers up to 65,535"
+        raise ValueError(f"the image at {where} must hold {wanted}, got {low:g} to {high:g}; scale it or drop the row")
+    return PILImage.fromarray((pixels * scale).round().astype(np.uint8))
 
 
 def fit_image(image: PILImage.Image, input_size: tuple[int, int, int]) -> PILImage.Image:

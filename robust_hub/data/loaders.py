@@ -32,7 +32,9 @@ class Loader(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        """Yields images and labels, and target gradients where they are stored."""
+        ...
 
 
 def training_loader(
@@ -162,7 +164,7 @@ class _InMemory:
     def __len__(self) -> int:
         return len(self.labels) // self.batch_size * self.shard.accumulate
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         n, _, tops, lefts = self.crops.shape[:4]
         generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
         order = torch.randperm(n, generator=generator)

@@ -5,7 +5,7 @@ Each image's augmentation has a seed of its own, so neither workers nor processe
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -101,7 +101,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class _Transformed:
+class _Transformed(torch.utils.data.Dataset):
     """Rows as (uint8 image, label), indexed by (row, seed of its augmentation)."""
 
     def __init__(self, rows: Dataset, input_size: tuple[int, int, int], augmentation: Augmentation):
@@ -111,16 +111,16 @@ class _Transformed:
             input_size,
             is_training=True,
             hflip=0.5 if augmentation == "crop-flip" else 0.0,
-            color_jitter=None,
+            color_jitter=None,  # ty: ignore[invalid-argument-type] timm takes None, and only then none is made
             normalize=False,
         )
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index_and_seed: tuple[int, int]) -> tuple[Tensor, int]:
-        index, seed = index_and_seed
-        row = self.rows[index]
+    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, int]:
+        number, seed = index
+        row = self.rows[number]
         image = read_image(row["image"], row["where"])
         if self.augmentation == "none":
             return image_to_tensor(fit_image(image, self.input_size)), row["label"]
@@ -129,7 +129,7 @@ class _Transformed:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def _seeded(seed: int) -> Generator[None]:
     """Gives timm's transforms, which draw from the global generators of Python and torch, a seed of their own."""
     state = random.getstate()
     with torch.random.fork_rng(devices=[]):

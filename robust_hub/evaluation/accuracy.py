@@ -30,7 +30,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What attacks left of a classifier.
+    """What attacks left of a classifier: the masks, of which accuracies are means; `Report` holds it and all around it.
 
     Attributes:
         attack: the attack, or the ensemble of them, as it prints itself.

@@ -19,7 +19,7 @@ from robust_hub.evaluation.accuracy import Check
 from robust_hub.evaluation.robust_accuracy import right, strict_float32
 from robust_hub.losses import cross_entropy, margin
 from robust_hub.models import PixelClassifier
-from robust_hub.threats import Threat
+from robust_hub.threats import L2, Linf, Threat
 from robust_hub.types import Images, Labels, Mask, PerExample
 
 FEW_STEPS, STEPS, MORE_STEPS, CURVE_STEPS = 10, 50, 200, 20
@@ -68,7 +68,7 @@ def check_honesty(
     classifier: PixelClassifier,
     images: Images,
     labels: Labels,
-    threat: Threat,
+    threat: Linf | L2,
     survivors: Mask,
     *,
     surrogates: dict[str, nn.Module],
@@ -133,7 +133,7 @@ def _attack(
     classifier: nn.Module,
     images: Images,
     labels: Labels,
-    threat: Threat,
+    threat: Linf | L2,
     survivors: Mask,
     surrogates: dict[str, nn.Module],
 ) -> dict[str, Tensor]:

@@ -12,14 +12,14 @@ from robust_hub.evaluation.journal import Journal
 from robust_hub.evaluation.search import search_classifier
 from robust_hub.evaluation.stages import evaluate_in_stages
 from robust_hub.models import PixelClassifier
-from robust_hub.threats import Threat
+from robust_hub.threats import L2, Linf
 from robust_hub.types import Images, Labels
 
 BATCH = 128
 
 
 def evaluate(
-    classifier: PixelClassifier, images: Images, labels: Labels, threat: Threat, version: Version = "quick"
+    classifier: PixelClassifier, images: Images, labels: Labels, threat: Linf | L2, version: Version = "quick"
 ) -> Evaluation:
     """Measures clean and robust accuracy.
 

@@ -28,23 +28,37 @@ from robust_hub.threats import Threat
 
 @runtime_checkable
 class Measurement(Protocol):
-    """How a classifier is measured.
+    """How a classifier is measured."""
 
-    Attributes:
-        source: where the images are from, and how many are tested.
-        output: where the run writes.
-        search_precision: of the network the attacks search on; every verdict is float32's.
-        honesty_images: how many images the honesty checks use, over all processes.
-        batch_size: images at a time on each process; halved where they do not fit into memory.
-        seed: of the random starts.
-    """
+    @property
+    def source(self) -> Source:
+        """Where the images are from, and how many are tested."""
+        ...
 
-    source: Source
-    output: Output
-    search_precision: SearchPrecision
-    honesty_images: int
-    batch_size: int
-    seed: int
+    @property
+    def output(self) -> Output:
+        """Where the run writes."""
+        ...
+
+    @property
+    def search_precision(self) -> SearchPrecision:
+        """Of the network the attacks search on; every verdict is float32's."""
+        ...
+
+    @property
+    def honesty_images(self) -> int:
+        """How many images the honesty checks use, over all processes."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """Images at a time on each process; halved where they do not fit into memory."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of the random starts."""
+        ...
 
 
 def measure(

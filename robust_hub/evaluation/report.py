@@ -35,7 +35,7 @@ class _Told:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything an evaluation measured, and on what; nothing in it is typed by hand.
+    """What evaluation.json holds: an `Evaluation`, on what it was measured, and how; nothing in it is typed by hand.
 
     Attributes:
         model: as it was named.

@@ -15,7 +15,9 @@ from robust_hub.types import Images
 TOLERANCE = 1e-5
 
 
-def search_classifier(classifier: PixelClassifier, precision: SearchPrecision, images: Images) -> nn.Module:
+def search_classifier(
+    classifier: PixelClassifier, precision: SearchPrecision, images: Images
+) -> PixelClassifier | SearchClassifier:
     """Copies a classifier for attacks to search on.
 
     The copy has no trainable parameters, BatchNorm folded into convolutions, and its weights in channels-last order;
@@ -33,13 +35,13 @@ def search_classifier(classifier: PixelClassifier, precision: SearchPrecision, i
     if precision == "float32":
         return exact
     fast = deepcopy(exact)
-    fast.model = _InBfloat16(fast.model)
+    fast.set_submodule("model", _InBfloat16(fast.model))
     return SearchClassifier(fast, exact)
 
 
 def _fold_batchnorm(classifier: PixelClassifier) -> PixelClassifier:
     classifier = deepcopy(classifier)
-    classifier.model = fuse(classifier.model)
+    classifier.set_submodule("model", fuse(classifier.model))
     return classifier
 
 

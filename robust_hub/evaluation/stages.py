@@ -1,16 +1,17 @@
 """Runs the stages of an ensemble batch by batch, each on the survivors of the one before, and forgets nothing."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor, nn
 
-from robust_hub.attacks import AutoAttack, SearchClassifier, Stage, eval_mode
+from robust_hub.attacks import Stage, eval_mode
 from robust_hub.data import Loader, mix
 from robust_hub.evaluation.accuracy import Cost, Evaluation
 from robust_hub.evaluation.evidence import Evidence, merge
@@ -22,12 +23,26 @@ from robust_hub.threats import Threat
 from robust_hub.types import Images, Labels, Mask
 
 
+@runtime_checkable
+class Ensemble(Protocol):
+    """Attacks that follow each other, each on what the ones before have left standing, as in `AutoAttack`."""
+
+    @property
+    def threat(self) -> Threat:
+        """The ball of all of them."""
+        ...
+
+    def stages(self, num_classes: int) -> dict[str, Stage]:
+        """Gives the attacks in their order, by their names."""
+        ...
+
+
 def evaluate_in_stages(
     accelerator: Accelerator,
     classifier: PixelClassifier,
     search: nn.Module,
     loader: Loader,
-    attack: AutoAttack,
+    attack: Ensemble,
     *,
     seed: int,
     journal: Journal,
@@ -54,7 +69,7 @@ def evaluate_in_stages(
     """
     start = time.perf_counter()
     stages = attack.stages(classifier.num_classes)
-    networks = [search.search, search.exact] if isinstance(search, SearchClassifier) else [search]
+    networks = [network for network in search.modules() if isinstance(network, PixelClassifier)]
     attacker = _Attacker(classifier, search, attack.threat, seed)
     most_passes = [stage.most_passes for stage in stages.values()]
     with eval_mode(classifier), strict_float32(), ProgressBar(label, networks, len(loader), most_passes) as bar:
@@ -142,7 +157,7 @@ class _Attacker:
 
 
 @contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+def _seeded(seed: int, device: torch.device) -> Generator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from robust_hub import model_folder
 from robust_hub.errors import CheckpointError, close_names, first_line
 from robust_hub.files import whole_folder
 from robust_hub.model_folder import ModelFolder, files_of, read_config
-from robust_hub.names import CONFIG, ENTRIES, SOURCES, WEIGHTS
+from robust_hub.names import CONFIG, ENTRIES, SOURCES, STUDENT, WEIGHTS
 
 ORGANISATION = "robust-hub"
 # A checkout has the published folders at hand.
@@ -45,20 +45,21 @@ def resolve(name: str) -> str:
     if CATALOGUE_NAME.fullmatch(name):
         near = MODEL_CARDS / name
         return f"local-dir:{near}" if (near / CONFIG).is_file() else f"hf-hub:{ORGANISATION}/{name}"
+    _refuse_run(name)
     hint = f"; for this folder say local-dir:{name}" if Path(name).is_dir() else ""
     raise CheckpointError(
-        f"a checkpoint must be named hf-hub:ORG/NAME, local-dir:FOLDER or as in the catalogue, got '{name}'{hint}"
+        f"a model must be named hf-hub:ORG/NAME, local-dir:FOLDER or as in the catalogue, got '{name}'{hint}"
     )
 
 
-def is_checkpoint(name: str) -> bool:
-    """Tells whether a student is named by a checkpoint to start from, and not by an architecture."""
-    return name.startswith(SOURCES) or (MODEL_CARDS / name / CONFIG).is_file()
+def is_model_name(name: str) -> bool:
+    """Tells whether a name is that of a model to start from, and not of an architecture."""
+    return name.startswith(SOURCES) or bool(CATALOGUE_NAME.fullmatch(name))
 
 
 def is_timms_own(name: str) -> bool:
     """Tells whether a name is one of weights that timm itself fetches and reads, such as resnet18.a1_in1k."""
-    if name.startswith(SOURCES) or CATALOGUE_NAME.fullmatch(name):
+    if is_model_name(name) or "." not in name:
         return False
     from timm.models import is_model_pretrained
 
@@ -119,7 +120,7 @@ def download(name: str, to: Path) -> None:
 
 
 @contextmanager
-def told_by_the_hub(failure: str, advice: str = "check name and network", **advice_by_status: str) -> Iterator[None]:
+def told_by_the_hub(failure: str, advice: str = "check name and network", **advice_by_status: str) -> Generator[None]:
     """Turns what goes wrong on the way to the Hub into one sentence, in which no token can stand.
 
     Args:
@@ -174,8 +175,16 @@ def _fetch_file(repository: str, file: str, revision: str) -> tuple[Path, str]:
     return place, sha256.hexdigest()
 
 
+def _refuse_run(place: str) -> None:
+    """Says where the model of a run is, where the folder is that of a run."""
+    student = Path(place) / STUDENT
+    if not (Path(place) / CONFIG).is_file() and (student / CONFIG).is_file():
+        raise CheckpointError(f"{place} is the folder of a run and the model is in {student}; say local-dir:{student}")
+
+
 def _local(place: str, files: Sequence[str]) -> Path:
     folder = Path(place).expanduser()
+    _refuse_run(str(folder))
     for file in files:
         if not (folder / file).is_file() and file not in (CONFIG, WEIGHTS) and (folder / CONFIG).is_file():
             raise CheckpointError(f"{place} has no {file}; recipes/evaluate.py --update-card writes what is measured")

@@ -103,7 +103,7 @@ def publish(folder: Path, destination: Destination) -> Published:
         api.create_repo(repo_id, private=destination.private, exist_ok=True)
         if branch != "main":
             api.create_branch(repo_id, branch=branch, exist_ok=True)
-        before = api.repo_info(repo_id, revision=branch)
+        before = api.model_info(repo_id, revision=branch)
         if destination.private and not before.private:
             raise CheckpointError(f"{repo_id} is there already and public; make it private in its settings first")
         tagged = _commit_of(api, repo_id, destination.tag)

@@ -2,21 +2,41 @@
 
 import json
 import os
+import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
+CONFIG = (tyro.conf.OmitArgPrefixes,)
 SECONDS_FOR_THE_MAIN_PROCESS = 5
+# Words of accelerate launch that are typed as ours, and what it calls them.
+OF_ACCELERATE = {
+    "mixed-precision": "--mixed_precision bf16",
+    "device": "--cpu, or --gpu_ids 0",
+    "num-processes": "--num_processes 2",
+    "multi-gpu": "--multi_gpu",
+    "cpu": "--cpu",
+    "gradient-accumulation-steps": "--gradient_accumulation_steps 2",
+}
+# What a shell expands where a word begins: here as well behind an option's = and the source of a model.
+PATH = re.compile(r"(--[\w-]+=)?(local-dir:)?(~[^/]*|\$\w+|\$\{\w+\})(/.*)?", re.DOTALL)
+
+
+class _NotAnObject(Exception):
+    """JSON was asked for and something else given; no ValueError, about which tyro would write sentences of its own."""
 
 
 def _json_object(words: list[str]) -> dict:
-    value = json.loads(words[0])
+    try:
+        value = json.loads(words[0])
+    except ValueError:
+        value = None
     if not isinstance(value, dict):
-        raise ValueError(f'expected a JSON object such as {{"img_size": 32}}, got {words[0]}')
+        raise _NotAnObject(f"""expected a JSON object such as '{{"img_size": 32}}', in quotes, got {words[0]!r:.80}""")
     return value
 
 
@@ -32,27 +52,87 @@ Json = Annotated[
 ]
 
 
-def command_line(commands: dict[str, Callable], *, default: str = "") -> None:
+def command_line(commands: dict[str, Callable], *, default: str = "", launcher: str = "accelerate launch") -> None:
     """Runs the sub-command that was asked for; bad input ends in one sentence on standard error and exit code 2.
 
     Args:
         commands: a function for each sub-command; its signature is the command line. One alone needs no sub-command.
         default: the sub-command that is meant when there is no argument at all.
+        launcher: what starts the program and has options of its own; empty where it starts itself.
     """
-    arguments = sys.argv[1:] or [default or "--help"]
     try:
+        arguments = [_expanded(word) for word in sys.argv[1:]] or [default or "--help"]
+        _refuse_words_of_others(arguments, commands, launcher)
         if len(commands) == 1:
             (command,) = commands.values()
-            tyro.cli(command, args=arguments, config=(tyro.conf.OmitArgPrefixes,))
+            tyro.cli(command, args=arguments, config=CONFIG)
         else:
-            tyro.extras.subcommand_cli_from_dict(commands, args=arguments, config=(tyro.conf.OmitArgPrefixes,))
-    except (ValueError, FloatingPointError) as error:
+            tyro.extras.subcommand_cli_from_dict(commands, args=arguments, config=CONFIG)
+    except (ValueError, FloatingPointError, _NotAnObject) as error:
         rank = _rank()
         if rank:
             # Most errors meet every process; the main one then tells it and the launcher ends the others meanwhile.
             time.sleep(SECONDS_FOR_THE_MAIN_PROCESS)
         print(f"error{f' (process {rank})' if rank else ''}: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
+
+
+def _expanded(word: str) -> str:
+    """Expands ~ and an environment variable at the beginning of a path; all other text stays."""
+    path = PATH.fullmatch(word)
+    if path is None:
+        return word
+    option, source, start, rest = path.groups(default="")
+    found = os.path.expandvars(os.path.expanduser(start))
+    if found == start and start.startswith("$") and rest:
+        raise ValueError(
+            f"there is no environment variable {start}, with which {word} begins; set it, or write the path"
+        )
+    return f"{option}{source}{found}{rest}"
+
+
+def _refuse_words_of_others(arguments: list[str], commands: dict[str, Callable], launcher: str) -> None:
+    """Tells where a word belongs that people type as an option of ours, and is none of it.
+
+    Raises:
+        ValueError: when there is one, or the sub-command was forgotten.
+    """
+    words = list(_options(arguments))
+    # Asked only where it matters: it takes a while.
+    known = _known_options(arguments, commands) if any(name in (*OF_ACCELERATE, "eps") for name, _ in words) else set()
+    for name, value in words:
+        if name in OF_ACCELERATE and name not in known and launcher:
+            raise ValueError(
+                f"--{name} belongs to {launcher}, before the recipe's name, where it is called {OF_ACCELERATE[name]}"
+            )
+        if name == "eps" and name not in known and "threat" in known:
+            eps = f"{value or 8}/255" if value.isdigit() or not value else value
+            raise ValueError(f"--eps is a part of the threat; say --threat linf:{eps}")
+        if name in ("student", "teacher", "model") and value.startswith("timm/"):
+            raise ValueError(f"{value} is a name on the Hub; say hf-hub:{value}")
+    first = arguments[0]
+    if len(commands) > 1 and first.startswith("--") and first != "--help" and not first.startswith("--tyro-"):
+        raise ValueError(f"expected one of {', '.join(commands)} before {first}; say which")
+
+
+def _options(arguments: list[str]) -> Iterator[tuple[str, str]]:
+    """Yields the options that were typed, as --name value or --name=value, without what stands before a name."""
+    for word, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+        name, equals, value = word.partition("=")
+        if name.startswith("--"):
+            yield name[2:].replace("_", "-"), value if equals or following.startswith("--") else following
+
+
+def _known_options(arguments: list[str], commands: dict[str, Callable]) -> set[str]:
+    """Names the options of the sub-command that was asked for; of all where none was."""
+    chosen = [commands[arguments[0]]] if arguments[0] in commands else commands.values()
+    parsers = [tyro.extras.get_parser(command, config=CONFIG) for command in chosen]
+    return {
+        option.removeprefix("--").replace("_", "-")
+        for parser in parsers
+        for action in parser._actions
+        for option in action.option_strings
+    }
 
 
 def _rank() -> int:

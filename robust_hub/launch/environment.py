@@ -49,8 +49,8 @@ def versions() -> dict[str, str]:
 
 def told_command(launcher: str = "accelerate launch") -> str:
     """Writes the command that runs, as a card tells it: of paths that lead elsewhere, only the last name."""
-    options = [re.fullmatch(r"(--[\w-]+=)?(.*)", word, re.DOTALL) for word in sys.argv[1:]]
-    words = [(option[1] or "") + public(option[2]) for option in options]
+    option = re.compile(r"(--[\w-]+=)?(.*)", re.DOTALL)
+    words = [option.sub(lambda told: (told[1] or "") + public(told[2]), word, count=1) for word in sys.argv[1:]]
     return f"{launcher} {shlex.join([os.path.relpath(sys.argv[0]), *words])}"
 
 

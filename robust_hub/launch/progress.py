@@ -5,6 +5,7 @@ import re
 import sys
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from accelerate.utils import tqdm as on_the_main_process
 from tqdm.std import tqdm
@@ -37,5 +38,5 @@ def progress(iterable: Iterable | None = None, **options) -> tqdm:
         iterable: what the loop runs over; None for a bar that is updated by hand.
         options: of tqdm; a bar vanishes at its end unless `leave` is set.
     """
-    where = {} if sys.stderr.isatty() else {"file": _LINES}
+    where: dict[str, Any] = {} if sys.stderr.isatty() else {"file": _LINES}
     return on_the_main_process(iterable=iterable, **{"leave": False, **where, **options})

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from io import StringIO
 from itertools import cycle
 from textwrap import shorten
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -23,7 +24,7 @@ SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 # Matplotlib knows no CSS variables: it draws in these colours, and the page says what they are by day and by night.
 INK, MUTED, LINE, ACCENT, WARNING, PAPER = "#101010", "#202020", "#303030", "#404040", "#505050", "#606060"
 CSS = {INK: "ink", MUTED: "muted", LINE: "line", ACCENT: "accent", WARNING: "warning", PAPER: "paper"}
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "text.color": INK,
     "text.parse_math": False,
@@ -48,7 +49,7 @@ class Entry:
     """A model of the page.
 
     Attributes:
-        claim: what its table row and its points show.
+        info: what its table row and its points show.
         anchor: where its card is on the page.
         link: its folder, as seen from the page.
         card: README.md as HTML; empty where there is none.
@@ -63,7 +64,7 @@ class Entry:
 
     @property
     def threat(self) -> str:
-        """Its threat, written in one way however its claim writes it."""
+        """Its threat, written in one way however its publisher writes it."""
         return contest(self.info)[1]
 
     @property
@@ -80,7 +81,7 @@ def plot_against_clean(entries: list[Entry], *, name: str) -> Markup:
         clean, robust = entry.info.clean_accuracy, entry.info.robust_accuracy
         _interval(axes, entry, [clean.low, clean.high], [robust.value, robust.value])
         _interval(axes, entry, [clean.value, clean.value], [robust.low, robust.high])
-    _points(axes, [(100 * entry.info.clean_accuracy.value, entry) for entry in entries])
+    _points(figure, axes, [(100 * entry.info.clean_accuracy.value, entry) for entry in entries])
     return _as_svg(figure, entries, name)
 
 
@@ -88,7 +89,7 @@ def plot_against_clean(entries: list[Entry], *, name: str) -> Markup:
 def plot_against_cost(entries: list[Entry], *, name: str) -> Markup:
     """Draws robust accuracy against the cost of training, and the Pareto fronts, as SVG; all entries have a cost."""
     figure, axes = _figure("training with the teacher's (seconds, logarithmic)")
-    seconds = [entry.info.seconds_with_teacher for entry in entries]
+    seconds = [_cost(entry.info) for entry in entries]
     axes.set_xscale("log")
     # At least a factor of four, so that a single model has ticks beside it too; over decades those suffice.
     axes.set_xlim(min(seconds) / 2, max(seconds) * 2)
@@ -98,14 +99,14 @@ def plot_against_cost(entries: list[Entry], *, name: str) -> Markup:
     for entry, x in zip(entries, seconds, strict=True):
         robust = entry.info.robust_accuracy
         axes.plot([x, x], [100 * robust.low, 100 * robust.high], color=MUTED, linewidth=0.5, gid=f"of {entry.anchor}")
-    fronts = {}
-    for entry in sorted(entries, key=lambda entry: entry.info.seconds_with_teacher):
+    fronts: dict[str, list[ModelInfo]] = {}
+    for entry in sorted(entries, key=lambda entry: _cost(entry.info)):
         if entry.on_front:
             fronts.setdefault(entry.info.protocol, []).append(entry.info)
     dashes = cycle(("--", ":", "-."))
     for protocol, infos in sorted(fronts.items(), key=lambda front: front[0] != AUTO_ATTACK):
         axes.step(
-            [*(info.seconds_with_teacher for info in infos), axes.get_xlim()[1]],
+            [*map(_cost, infos), axes.get_xlim()[1]],
             [100 * info.robust_accuracy.value for info in [*infos, infos[-1]]],
             where="post",
             color=ACCENT,
@@ -113,8 +114,14 @@ def plot_against_cost(entries: list[Entry], *, name: str) -> Markup:
             linewidth=1.2,
             label=f"Pareto front, {shorten(protocol, 44, placeholder=' ...')}",
         )
-    _points(axes, list(zip(seconds, entries, strict=True)))
+    _points(figure, axes, list(zip(seconds, entries, strict=True)))
     return _as_svg(figure, entries, name)
+
+
+def _cost(info: ModelInfo) -> float:
+    """Gives the cost of a model that has one."""
+    assert info.seconds_with_teacher is not None
+    return info.seconds_with_teacher
 
 
 def _figure(label: str) -> tuple[Figure, Axes]:
@@ -131,13 +138,13 @@ def _interval(axes: Axes, entry: Entry, x: list[float], y: list[float]) -> None:
     axes.plot(*percent, color=MUTED, linewidth=0.5, gid=f"of {entry.anchor}")
 
 
-def _points(axes: Axes, placed: list[tuple[float, Entry]]) -> None:
+def _points(figure: Figure, axes: Axes, placed: list[tuple[float, Entry]]) -> None:
     """Draws the models, those of AutoAttack filled, and a legend of the kinds that there are."""
     kinds = {}
     for x, entry in placed:
         flagged, trusted = bool(entry.info.flagged), is_auto_attack(entry.info)
         color = WARNING if flagged else ACCENT
-        look = {
+        look: dict[str, Any] = {
             "marker": "X" if flagged else "o" if trusted else "s",
             "markersize": 7,
             "markeredgecolor": color,
@@ -150,15 +157,17 @@ def _points(axes: Axes, placed: list[tuple[float, Entry]]) -> None:
         kinds.setdefault(told, Line2D([], [], **look, label=told))
     fronts, _ = axes.get_legend_handles_labels()
     handles = [kinds[told] for told in sorted(kinds)] + fronts
-    axes.figure.legend(handles=handles, loc="outside lower left", frameon=False)
+    figure.legend(handles=handles, loc="outside lower left", frameon=False)
     # The axes keep their height however long the legend is.
-    axes.figure.set_figheight(3.1 + 0.19 * len(handles))
-    _names(axes, sorted(placed, key=lambda point: (not point[1].on_front, -point[1].info.robust_accuracy.value)))
+    figure.set_figheight(3.1 + 0.19 * len(handles))
+    _names(
+        figure, axes, sorted(placed, key=lambda point: (not point[1].on_front, -point[1].info.robust_accuracy.value))
+    )
 
 
-def _names(axes: Axes, placed: list[tuple[float, Entry]]) -> None:
+def _names(figure: Figure, axes: Axes, placed: list[tuple[float, Entry]]) -> None:
     """Writes a method beside each point where there is room; the others have theirs in the point's tooltip."""
-    axes.figure.draw_without_rendering()
+    figure.draw_without_rendering()
     points = [axes.transData.transform((x, 100 * entry.info.robust_accuracy.value)) for x, entry in placed]
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in points]
     for x, entry in placed:
@@ -189,20 +198,22 @@ def _as_svg(figure: Figure, entries: list[Entry], name: str) -> Markup:
         figure.savefig(written, format="svg", metadata={"Date": None})
     infos = {f"#{entry.anchor}": entry.info for entry in entries}
     root = ElementTree.fromstring(written.getvalue())
-    root.remove(root.find(f"{SVG}metadata"))
+    metadata = root.find(f"{SVG}metadata")
+    assert metadata is not None
+    root.remove(metadata)
     for size in ("width", "height"):
         del root.attrib[size]
     for element in root.iter():
         # Within HTML neither tags nor links have a namespace.
         element.tag = element.tag.removeprefix(SVG)
         element.attrib = {key.removeprefix(XLINK): value for key, value in element.attrib.items()}
-        if "style" in element.attrib:
-            element.set("style", re.sub("#[0-9a-f]{6}", _variable, element.get("style")))
+        if style := element.get("style"):
+            element.set("style", re.sub("#[0-9a-f]{6}", _variable, style))
         if element.tag == "g":
             kind, _, anchor = element.attrib.pop("id", "").partition(" ")
             element.attrib |= {"data-model": anchor} if kind == "of" else {}
         if element.tag == "a":
-            ElementTree.SubElement(element, "title").text = _told(infos[element.get("href")])
+            ElementTree.SubElement(element, "title").text = _told(infos[element.attrib["href"]])
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
@@ -212,7 +223,7 @@ def _variable(color: re.Match) -> str:
 
 def _told(info: ModelInfo) -> str:
     flagged = f"; {info.flagged} of {info.checks} checks flagged" if info.flagged else ""
-    cost = f"; {info.seconds_with_teacher:,.0f} s with the teacher" if has_cost(info) else ""
+    cost = f"; {_cost(info):,.0f} s with the teacher" if has_cost(info) else ""
     return (
         f"{info.name}: {info.robust_accuracy} % robust ({info.protocol}), {info.clean_accuracy} % clean{cost}{flagged}"
     )

@@ -72,5 +72,8 @@ def _beats(one: ModelInfo, other: ModelInfo) -> bool:
     """Tells whether a model is at least as good in both, and better in one; both have a cost."""
     if (contest(one), one.protocol) != (contest(other), other.protocol):
         return False
-    ours, theirs = ((info.robust_accuracy.value, -info.seconds_with_teacher) for info in (one, other))
+    assert one.seconds_with_teacher is not None
+    assert other.seconds_with_teacher is not None
+    ours = one.robust_accuracy.value, -one.seconds_with_teacher
+    theirs = other.robust_accuracy.value, -other.seconds_with_teacher
     return ours != theirs and ours[0] >= theirs[0] and ours[1] >= theirs[1]

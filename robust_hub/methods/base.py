@@ -1,7 +1,7 @@
 """What a training objective is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import ClassVar, NamedTuple
@@ -95,7 +95,7 @@ def freeze_statistics(student: PixelClassifier) -> None:
 
 
 @contextmanager
-def twice_differentiable(device_type: str) -> Iterator[None]:
+def twice_differentiable(device_type: str) -> Generator[None]:
     """Computes in float32 and by operations that all have a second derivative: no fused attention or hard sigmoid."""
     with torch.autocast(device_type, enabled=False), sdpa_kernel(SDPBackend.MATH), _WrittenOut():
         yield
@@ -104,10 +104,10 @@ def twice_differentiable(device_type: str) -> Iterator[None]:
 class _WrittenOut(TorchFunctionMode):
     """Writes out the functions whose backward has no derivative."""
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function is F.hardsigmoid:
+    def __torch_function__(self, func, types, args: tuple = (), kwargs=None):
+        if func is F.hardsigmoid:
             return F.relu6(args[0] + 3) / 6
-        return function(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
 
 
 def check_at_least(minimum: float | int, method: str, **options: float | int) -> None:

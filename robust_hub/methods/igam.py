@@ -125,6 +125,7 @@ class IGAM(Objective):
 
     def _discrimination(self, gradient: Images, target: Images, weight: float) -> Tensor:
         """The discriminator's cross-entropy, which goes back to the student with the opposite sign and a weight."""
+        assert self.discriminator is not None
         self.discriminator.requires_grad_(self.step % self.options.discriminator_period == 0)
         reversed_gradient = gradient.clone()
         reversed_gradient.register_hook(lambda back: -weight * back)

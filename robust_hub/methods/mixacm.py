@@ -88,10 +88,11 @@ class MixACM(Objective):
             target, target_maps = self.teacher.forward_intermediates(mixed)
         logits, maps = self.student.forward_intermediates(mixed)
         own, wanted = self._chosen(maps, self.stages), self._chosen(target_maps, self.teacher_stages)
-        map_term = sum(
+        distances = (
             channel_distance(adaptor(channel_means(learnt)), channel_means(taught)).mean()
             for adaptor, learnt, taught in zip(self.adaptors, own, wanted, strict=True)
         )
+        map_term = sum(distances, start=images.new_zeros(()))
         divergence = distillation(logits, target, self.options.temperature).mean()
         first, second = cross_entropy(logits, labels).mean(), cross_entropy(logits, labels[partner]).mean()
         label_term = share * first + (1 - share) * second

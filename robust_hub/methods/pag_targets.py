@@ -14,7 +14,7 @@ from robust_hub.types import Images, Labels
 # Two images nearer than this, in pixel units, are the same one.
 TINY = 1e-4
 NEIGHBOURS = 50
-Batches = Iterable[tuple[Tensor, Tensor]]
+Batches = Iterable[tuple[Tensor, ...]]
 
 
 @runtime_checkable
@@ -42,6 +42,8 @@ class Representatives(nn.Module):
         representatives: one image a class, k c h w; any of the class (the paper's one image), or `class_means`.
     """
 
+    representatives: Tensor
+
     def __init__(self, representatives: Tensor):
         super().__init__()
         self.register_buffer("representatives", representatives, persistent=False)
@@ -57,6 +59,8 @@ class NearestNeighbours(nn.Module):
     Args:
         examples: m images of each class, k m c h w.
     """
+
+    examples: Tensor
 
     def __init__(self, examples: Tensor):
         super().__init__()
@@ -142,7 +146,7 @@ def class_means(batches: Batches, num_classes: int) -> Tensor:
     Raises:
         ValueError: when a class has no image.
     """
-    sums, counts, contrast = 0.0, 0.0, 0.0
+    sums, counts, contrast = torch.zeros(()), torch.zeros(()), 0.0
     for images, labels in batches:
         members = F.one_hot(labels, num_classes).to(images.dtype)
         sums = sums + torch.einsum("nk,nchw->kchw", members, images)

@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -49,7 +49,7 @@ def write_card(provenance: Provenance, report: Report | None, *, notes: str = ""
     """Writes the text of README.md.
 
     Args:
-        provenance: what the checkpoint is.
+        provenance: what the model is.
         report: what was measured; None for one that nobody has evaluated yet.
         notes: what its owner wants to add; Markdown.
     """
@@ -91,8 +91,10 @@ def _front_matter(provenance: Provenance, report: Report | None) -> str:
     method, paper = short_name(provenance.method), PAPERS.get(short_name(provenance.method))
     starts_from = provenance.starts_from or (provenance.teacher.name if provenance.teacher else "")
     base_model = _repository(starts_from)
+    # The Hub knows no word for a model that was distilled; of its own four this one is least wrong.
+    related: dict[str, Any] = {"base_model": base_model, "base_model_relation": "finetune"} if base_model else {}
     data = provenance.data if report is None else report.source.data
-    told = (
+    told: dict[str, Any] = (
         {}
         if report is None
         else {
@@ -115,8 +117,7 @@ def _front_matter(provenance: Provenance, report: Report | None) -> str:
             *([f"arxiv:{paper.arxiv}"] if paper else []),
         ],
         datasets=[data] if HUB_ID.fullmatch(data) else [provenance.data],
-        # The Hub knows no word for a model that was distilled; of its own four this one is least wrong.
-        **({"base_model": base_model, "base_model_relation": "finetune"} if base_model else {}),
+        **related,
         metrics=["accuracy", "robust_accuracy"],
         **told,
     )

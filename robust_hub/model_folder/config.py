@@ -7,6 +7,7 @@ from typing import Any
 
 from robust_hub.errors import CheckpointError
 from robust_hub.files import read_json
+from robust_hub.models import describes_network
 from robust_hub.names import CONFIG, CONFIG_KEY, WEIGHTS
 
 MOST_CLASSES = 2**20
@@ -18,8 +19,6 @@ MOST_VALUES = 2**22
 NAME = re.compile(r"[A-Za-z][\w]*")
 # No separator of paths, sources or addresses.
 PLAIN_TEXT = re.compile(r"[\w .,+-]*")
-# Arguments by which timm reads files or fetches weights.
-READING = re.compile("pretrained.*|feature_cfg|features_only|kwargs_filter|checkpoint_path|cache_dir|scriptable")
 
 
 def read_config(folder: Path) -> dict:
@@ -41,12 +40,13 @@ def read_config(folder: Path) -> dict:
         _check_argument(file, key, value)
     # Older folders of timm's have no level of their own for it.
     _check_images(file, config.get("pretrained_cfg", config))
+    _check_channels(file, model_args, config.get("pretrained_cfg", config))
     _check_classes(file, config)
     return config
 
 
 def _check_argument(file: Path, key: str, value: Any) -> None:
-    if not NAME.fullmatch(key) or READING.fullmatch(key):
+    if not NAME.fullmatch(key) or not describes_network(key):
         raise CheckpointError(
             f"{file}: model_args may not have {key!r:.80}; it must describe a network and nothing else"
         )
@@ -86,6 +86,16 @@ def _check_images(file: Path, told: Any) -> None:
             raise CheckpointError(f"{file}: {name} must be {size[0]} numbers, one a channel, got {values!r:.80}")
     if told.get("custom_load") == "hf" or told.get("state_dict"):
         raise CheckpointError(f"{file} asks for weights in a format of its own; only {WEIGHTS} is read")
+
+
+def _check_channels(file: Path, model_args: dict, told: dict) -> None:
+    """Checks that the network is built for the channels of its images, as mean and std are."""
+    built, shown = model_args.get("in_chans"), told["input_size"][0]
+    if built is not None and built != shown:
+        raise CheckpointError(
+            f"{file}: in_chans is {built!r:.80} and input_size has {shown} channels; write that number, and as many of "
+            "mean and std, into both"
+        )
 
 
 def _check_classes(file: Path, config: dict) -> None:

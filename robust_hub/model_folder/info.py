@@ -11,7 +11,7 @@ from robust_hub.model_folder.provenance import Provenance
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a checkpoint is and withstands.
+    """What a model is and withstands.
 
     Attributes:
         name: architecture.method_threat_data.

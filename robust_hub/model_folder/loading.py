@@ -1,5 +1,7 @@
 """Loads the model of an opened folder; nothing in it is executed or unpickled."""
 
+from typing import Any
+
 import timm
 
 from robust_hub.errors import CheckpointError, first_line
@@ -45,12 +47,12 @@ def create_pretrained(place: str, name: str, model_args: dict, *, num_classes: i
     Raises:
         CheckpointError: when it can't be loaded.
     """
-    fresh_head = {} if num_classes is None else {"num_classes": num_classes}
+    fresh_head: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
     try:
         return PixelClassifier(timm.create_model(place, pretrained=True, **fresh_head), model_args)
     except CheckpointError:
         raise
-    except Exception as error:  # whatever a foreign checkpoint raises, the user needs the one sentence
+    except Exception as error:  # whatever a foreign folder raises, the user needs the one sentence
         raise CheckpointError(
             f"{name} can't be loaded ({first_line(error)}); check its config.json and model.safetensors, or its name"
         ) from error

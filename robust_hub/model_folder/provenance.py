@@ -9,7 +9,7 @@ from robust_hub.threats import Threat
 
 @dataclass(frozen=True)
 class Lineage:
-    """The checkpoint that another one learnt from.
+    """The model that another one learnt from.
 
     Attributes:
         name: hf-hub:ORG/NAME@COMMIT, or local-dir:FOLDER.
@@ -69,7 +69,7 @@ class Provenance:
         eps: radius of the threat in pixel units.
         command: what made it.
         teacher: who taught it; None when nobody did.
-        starts_from: the checkpoint whose weights it starts from; empty for an untrained network.
+        starts_from: the model whose weights it starts from; empty for an untrained network.
         training: what it cost; None where others trained it.
         origin: where it comes from, where others trained it.
         license: an identifier that the Hub knows; empty until somebody states it.

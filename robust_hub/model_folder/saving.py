@@ -17,8 +17,10 @@ from robust_hub.errors import CheckpointError, first_line
 from robust_hub.evaluation import Report
 from robust_hub.files import whole_folder, write_json
 from robust_hub.model_folder.card import read_notes, write_card
-from robust_hub.model_folder.folder import require_provenance
+from robust_hub.model_folder.config import read_config
+from robust_hub.model_folder.folder import ModelFolder, require_provenance
 from robust_hub.model_folder.info import ModelInfo
+from robust_hub.model_folder.loading import load_folder
 from robust_hub.model_folder.provenance import Provenance
 from robust_hub.models import PixelClassifier
 from robust_hub.names import CARD, CONFIG, CONFIG_KEY, ENTRIES, EVALUATION, EVIDENCE, HUB_ID, INFO_KEY, public
@@ -58,21 +60,33 @@ def save(
         RuntimeError: when what was written does not give the same logits again.
     """
     with whole_folder(folder) as beside:
-        model = deepcopy(classifier.model).cpu().to(memory_format=torch.contiguous_format).eval()
-        names = label_names or None
-        model.pretrained_cfg = {**model.pretrained_cfg, "num_classes": model.num_classes, "label_names": names}
-        save_for_hf(
-            model,
-            str(beside),
-            model_args=classifier.model_args,
-            model_config={"label_names": names},
-            safe_serialization=True,
-        )
+        model = _save_network(beside, classifier, label_names)
         _describe(beside, provenance, report)
         for picture in pictures:
             shutil.copy(picture, beside)
         if not gives_same_logits(beside, model, classifier.input_size):
             raise RuntimeError(f"timm does not load {beside} back to the same logits; nothing was put in place")
+
+
+def check_saving(classifier: PixelClassifier) -> None:
+    """Saves a network to a folder in passing and loads it again, as timm does and as we do; random numbers stay.
+
+    Raises:
+        ValueError: when it can't be saved, or read back to the same logits.
+    """
+    with TemporaryDirectory() as place, torch.random.fork_rng(devices=[]):
+        folder, name = Path(place), classifier.architecture
+        try:
+            model = _save_network(folder, classifier, [])
+            load_folder(ModelFolder(name, f"local-dir:{folder}", folder, read_config(folder)))
+            reason = "" if gives_same_logits(folder, model, classifier.input_size) else "its logits are others"
+        except Exception as error:  # whatever a foreign architecture raises, the user needs the one sentence
+            reason = first_line(error).replace(f"{folder}/", "")
+    if reason:
+        raise ValueError(
+            f"{name} with {classifier.model_args} can't be saved and read back ({reason}); give it other arguments, or "
+            "choose another architecture"
+        )
 
 
 def describe(folder: Path, provenance: Provenance, report: Report | None) -> None:
@@ -115,7 +129,24 @@ def gives_same_logits(folder: Path, model: torch.nn.Module, input_size: tuple[in
     """Tells whether plain timm loads a folder to the logits of a model in eval mode, bit for bit."""
     images = torch.rand(2, *input_size)
     with torch.no_grad():
-        return torch.equal(timm.create_model(f"local-dir:{folder}", pretrained=True).eval()(images), model(images))
+        loaded, given = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()(images), model(images)
+    # Untrained statistics may make logits of no number.
+    return loaded.shape == given.shape and torch.allclose(loaded, given, rtol=0, atol=0, equal_nan=True)
+
+
+def _save_network(folder: Path, classifier: PixelClassifier, label_names: list[str]) -> torch.nn.Module:
+    """Lets timm write weights and config.json, and gives the network in eval mode, on the CPU, as it was written."""
+    model = deepcopy(classifier.model).cpu().to(memory_format=torch.contiguous_format).eval()
+    names = label_names or None
+    model.pretrained_cfg = {**model.pretrained_cfg, "num_classes": model.num_classes, "label_names": names}
+    save_for_hf(
+        model,
+        str(folder),
+        model_args=classifier.model_args,
+        model_config={"label_names": names},
+        safe_serialization=True,
+    )
+    return model
 
 
 def _content(file: Path) -> bytes | None:

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from robust_hub.errors import CheckpointError, close_names, first_line
 from robust_hub.names import CONFIG, WEIGHTS
 
-# Weights may be halves, and a file may lack what timm makes anew; a network of many times its file is no checkpoint.
+# Weights may be halves, and a file may lack what timm makes anew; a network of many times its file is none of its.
 MOST_BYTES_A_BYTE = 4
 SPARE_BYTES = 64 * 2**20
 # By which layers make their weights and buffers.
@@ -52,19 +52,17 @@ class Bounded(TorchFunctionMode):
         self._folder, self._bytes = folder, 0
         self._most = MOST_BYTES_A_BYTE * (folder / WEIGHTS).stat().st_size + SPARE_BYTES
 
-    def __torch_function__(
-        self, function: Callable, types: object, args: tuple = (), kwargs: dict | None = None
-    ) -> Any:
+    def __torch_function__(self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None) -> Any:
         """Calls a function of torch's; counts what it makes, if it makes tensors, and refuses what is too much."""
         kwargs = kwargs or {}
-        if function in MAKERS:
-            self._bytes += function(*args, **{**kwargs, "device": "meta"}).nbytes
+        if func in MAKERS:
+            self._bytes += func(*args, **{**kwargs, "device": "meta"}).nbytes
             if self._bytes > self._most:
                 raise CheckpointError(
                     f"{self._folder / CONFIG} describes a network of more than {self._most:,} bytes, far more than "
                     f"{WEIGHTS} has"
                 )
-        return function(*args, **kwargs)
+        return func(*args, **kwargs)
 
 
 def _numbers(value: Any) -> Iterator[int]:

@@ -1,5 +1,6 @@
 """Creates an untrained classifier of any architecture timm knows, shaped for the images and classes at hand."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 
 import timm
@@ -7,7 +8,12 @@ import torch
 from timm.models import get_pretrained_cfg
 
 from robust_hub.errors import close_names, first_line
+from robust_hub.models.arguments import describes_network
+from robust_hub.models.mlp_headed import MlpHeaded
 from robust_hub.models.pixel_classifier import PixelClassifier
+
+# Of ImageNet, where timm tells nothing.
+USUAL_SIZE = 224
 
 
 def create_classifier(
@@ -25,17 +31,27 @@ def create_classifier(
         image_shape: channels, height and width of the data's images.
 
     Raises:
-        ValueError: when timm does not know the architecture or an argument, or it can't take images of that size.
+        ValueError: when timm does not know the architecture or an argument, or it can't take images of that size, or
+            weights are named.
     """
+    if "." in architecture:
+        _refuse_weights(architecture)
     if not timm.is_model(architecture):
         near = close_names(architecture, timm.list_models()) or "; timm.list_models() lists what it knows"
         raise ValueError(f"timm knows no architecture '{architecture}'{near}")
+    for argument in model_args:
+        if not describes_network(argument):
+            raise ValueError(
+                f"the argument '{argument}' does not describe a network, and a model folder may not have it; leave it "
+                "away"
+            )
     cfg = get_pretrained_cfg(architecture)
+    assert cfg is not None
     channels = model_args.get("in_chans", image_shape[0])
     if "img_size" in model_args:
         size = _pair(model_args["img_size"])
     elif cfg.fixed_input_size:
-        size = cfg.input_size[1:]
+        size = _pair(cfg.input_size[1:])
     else:
         size = image_shape[1:]
     overlay = {
@@ -69,12 +85,29 @@ def create_classifier(
     return PixelClassifier(model.train(), model_args)
 
 
-def _pair(size: int | tuple[int, int] | list[int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else tuple(size)
+def _refuse_weights(name: str) -> None:
+    architecture = name.partition(".")[0]
+    known = timm.list_pretrained(f"{architecture}.*")
+    if name in known:
+        raise ValueError(f"{name} names weights, not an untrained network; {architecture} alone is one")
+    near = close_names(name, known) or close_names(architecture, timm.list_models())
+    told = f"; {architecture} alone is an untrained network" if timm.is_model(architecture) else ""
+    raise ValueError(f"timm knows no weights '{name}'{near}{told}")
+
+
+def _pair(size: int | Sequence[int]) -> tuple[int, int]:
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
 
 
 def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
     return tuple(values) if len(values) == channels else (sum(values) / len(values),) * channels
+
+
+def own_size(architecture: str) -> int:
+    """Tells the side in px of the images that an architecture is usually for; ImageNet's where timm tells none."""
+    cfg = get_pretrained_cfg(architecture)
+    return cfg.input_size[-1] if cfg else USUAL_SIZE
 
 
 def is_stock(architecture: str) -> bool:
@@ -96,6 +129,7 @@ def with_mlp_head(classifier: PixelClassifier, hidden: int, num_classes: int) ->
     model_args = {**classifier.model_args, "body": classifier.architecture, "hidden": hidden}
     fresh = create_classifier("mlp_headed", model_args, num_classes=num_classes, image_shape=classifier.input_size)
     model, taught = fresh.model, classifier.model.pretrained_cfg
+    assert isinstance(model, MlpHeaded)
     model.body.load_state_dict(classifier.model.state_dict(), strict=False)
     model.pretrained_cfg.update({key: taught[key] for key in ("mean", "std", "input_size")})
     copy = PixelClassifier(model.eval(), model_args)

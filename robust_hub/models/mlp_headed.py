@@ -1,8 +1,13 @@
 """Any of timm's architectures with one hidden layer between its features and its classifier layer."""
 
+from collections.abc import Sequence
+from typing import cast
+
 import timm
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
+
+from robust_hub.models.pixel_classifier import TimmModel
 
 default_cfgs = generate_default_cfgs(
     {
@@ -34,7 +39,7 @@ class MlpHeaded(nn.Module):
 
     def __init__(self, body: str, hidden: int, num_classes: int = 10, in_chans: int = 3, **body_args):
         super().__init__()
-        self.body = timm.create_model(body, num_classes=0, in_chans=in_chans, **body_args)
+        self.body = cast(TimmModel, timm.create_model(body, num_classes=0, in_chans=in_chans, **body_args))
         self.hidden = nn.Sequential(nn.Linear(self.body.head_hidden_size, hidden), nn.GELU())
         self.feature_info = [{**info, "module": f"body.{info['module']}"} for info in self.body.feature_info]
         self.num_features = self.head_hidden_size = hidden
@@ -53,7 +58,7 @@ class MlpHeaded(nn.Module):
         """Computes the body's last feature map."""
         return self.body.forward_features(x)
 
-    def forward_intermediates(self, x: Tensor, **options) -> tuple[Tensor, list[Tensor]]:
+    def forward_intermediates(self, x: Tensor, **options) -> tuple[Tensor, Sequence[Tensor]]:
         """Computes the body's last feature map and one a stage, if the body can."""
         return self.body.forward_intermediates(x, **options)
 

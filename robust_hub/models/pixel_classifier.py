@@ -1,7 +1,9 @@
 """Classifiers of images in [0, 1]. Mean and std live here and nowhere else, so eps has one unit everywhere."""
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +23,20 @@ class Passes:
     backward: int = 0
 
 
+class TimmModel(nn.Module):
+    """What we use of timm's models, which share no class that tells it: for annotations, nothing is made of it."""
+
+    pretrained_cfg: dict[str, Any]
+    num_classes: int
+    head_hidden_size: int
+    feature_info: Sequence[dict[str, Any]]
+    get_classifier: Callable[[], nn.Module | Sequence[nn.Module]]
+    reset_classifier: Callable[[int], None]
+    forward_features: Callable[[Tensor], Tensor]
+    forward_intermediates: Callable[..., tuple[Tensor, Sequence[Tensor]]]
+    forward_head: Callable[[Tensor], Tensor]
+
+
 class PixelClassifier(nn.Module):
     """A timm model that normalises its images itself.
 
@@ -32,18 +48,23 @@ class PixelClassifier(nn.Module):
         ValueError: when the model does not end in linear layers.
     """
 
+    model: TimmModel
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, model: nn.Module, model_args: dict):
         super().__init__()
-        self.model = model
+        self.model = cast(TimmModel, model)
         self.model_args = model_args
-        mean, std = (torch.tensor(model.pretrained_cfg[key]).view(1, -1, 1, 1) for key in ("mean", "std"))
+        mean, std = (torch.tensor(self.model.pretrained_cfg[key]).view(1, -1, 1, 1) for key in ("mean", "std"))
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
         self.passes = Passes()
         if not self.classifier_layers:
+            got = type(self.model.get_classifier()).__name__
             raise ValueError(
-                f"{self.architecture} must end in a linear classifier layer, got "
-                f"{type(model.get_classifier()).__name__}; choose another architecture or its variant with a plain head"
+                f"{self.architecture} must end in a linear classifier layer, got {got}; choose another architecture or "
+                "its variant with a plain head"
             )
 
     @property
@@ -54,7 +75,8 @@ class PixelClassifier(nn.Module):
     @property
     def input_size(self) -> tuple[int, int, int]:
         """Channels, height and width of the images the model takes."""
-        return tuple(self.model.pretrained_cfg["input_size"])
+        channels, height, width = self.model.pretrained_cfg["input_size"]
+        return channels, height, width
 
     @property
     def num_classes(self) -> int:
@@ -65,8 +87,9 @@ class PixelClassifier(nn.Module):
     def classifier_layers(self) -> list[nn.Linear | nn.Conv2d]:
         """The linear layers that give logits: one in most models, two or more in those with several heads."""
         heads = self.model.get_classifier()
-        modules = nn.ModuleList(heads if isinstance(heads, list | tuple) else [heads]).modules()
-        return [layer for layer in modules if _out_features(layer) == self.num_classes]
+        modules = nn.ModuleList([heads] if isinstance(heads, nn.Module) else heads).modules()
+        linear = (layer for layer in modules if isinstance(layer, nn.Linear | nn.Conv2d))
+        return [layer for layer in linear if _out_features(layer) == self.num_classes]
 
     @property
     def num_features(self) -> int:
@@ -82,7 +105,7 @@ class PixelClassifier(nn.Module):
 
     @property
     def label_names(self) -> list[str]:
-        """The class names in the order of the logits; empty when the checkpoint does not tell."""
+        """The class names in the order of the logits; empty when the model does not tell."""
         return list(self.model.pretrained_cfg.get("label_names") or [])
 
     def fingerprint(self) -> str:
@@ -152,10 +175,8 @@ class PixelClassifier(nn.Module):
         self.passes.backward += len(gradient)
 
 
-def _out_features(layer: nn.Module) -> int:
-    if isinstance(layer, nn.Linear):
-        return layer.out_features
-    return layer.out_channels if isinstance(layer, nn.Conv2d) else 0
+def _out_features(layer: nn.Linear | nn.Conv2d) -> int:
+    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
 
 
 def _pooled(layer: nn.Linear | nn.Conv2d, features: Tensor) -> Features:
@@ -171,13 +192,27 @@ def _at_least_float32(values: Tensor) -> Tensor:
 
 
 def knows_label_names(classifier: PixelClassifier, label_names: list[str]) -> bool:
-    """Tells whether a checkpoint knows the classes of the data, in the same order, as far as it tells."""
+    """Tells whether a model knows the classes of the data, in the same order, as far as it tells."""
     known = classifier.label_names or label_names
     return classifier.num_classes == len(label_names) and known == label_names
 
 
+def check_channels(classifier: PixelClassifier) -> None:
+    """Checks that a model takes what images are brought to: grey or colour.
+
+    Raises:
+        ValueError: when it does not.
+    """
+    channels = classifier.input_size[0]
+    if channels not in (1, 3):
+        raise ValueError(
+            f"{classifier.architecture} must take grey or colour images, of 1 or 3 channels, got {channels}; leave "
+            "in_chans away, or choose another model"
+        )
+
+
 def check_label_names(classifier: PixelClassifier, label_names: list[str]) -> None:
-    """Checks that a checkpoint knows the classes of the data.
+    """Checks that a model knows the classes of the data.
 
     Raises:
         ValueError: when it does not.
@@ -185,6 +220,6 @@ def check_label_names(classifier: PixelClassifier, label_names: list[str]) -> No
     if not knows_label_names(classifier, label_names):
         known = classifier.label_names or label_names
         raise ValueError(
-            f"the checkpoint knows {classifier.num_classes} classes ({', '.join(known[:3])}, ...) and the data has "
-            f"{len(label_names)} ({', '.join(label_names[:3])}, ...); choose a checkpoint of this data set"
+            f"the model knows {classifier.num_classes} classes ({', '.join(known[:3])}, ...) and the data has "
+            f"{len(label_names)} ({', '.join(label_names[:3])}, ...); choose a model of this data set"
         )

@@ -24,18 +24,23 @@ class PreActResNetCifar(ResNetV2):
     """timm's pre-activation ResNet with basic blocks, BatchNorm and the stem replaced; `channels` sets all widths."""
 
     def __init__(self, layers, channels, *, in_chans=3, stem_chs=64, **kwargs):
-        blocks = {
-            "basic": True,
-            "bottle_ratio": 1.0,
-            "norm_layer": BatchNormAct2d,
-            "conv_layer": partial(create_conv2d),
-        }
-        super().__init__(layers, channels, in_chans=in_chans, stem_chs=stem_chs, **blocks, **kwargs)
+        super().__init__(
+            layers,
+            channels,
+            in_chans=in_chans,
+            stem_chs=stem_chs,
+            basic=True,
+            bottle_ratio=1.0,
+            norm_layer=BatchNormAct2d,
+            conv_layer=partial(create_conv2d),
+            **kwargs,
+        )
+        conv = nn.Conv2d(in_chans, stem_chs, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
         self.stem = nn.Sequential()
-        self.stem.add_module("conv", nn.Conv2d(in_chans, stem_chs, 3, padding=1, bias=False))
-        nn.init.kaiming_normal_(self.stem.conv.weight, mode="fan_out", nonlinearity="relu")
+        self.stem.add_module("conv", conv)
         for info in self.feature_info:
-            info["reduction"] = max(1, info["reduction"] // 4)
+            info["reduction"] = max(1, int(info["reduction"]) // 4)
 
 
 def _build(name: str, pretrained: bool, **kwargs) -> nn.Module:

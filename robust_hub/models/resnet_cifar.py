@@ -27,13 +27,15 @@ class ResNetCifar(ResNet):
 
     def __init__(self, block, layers, *, in_chans=3, channels=(64, 128, 256, 512), **kwargs):
         # Only the deep stem lets the stem's width follow the first stage; it is replaced at once.
-        stem = {"stem_type": "deep", "stem_width": channels[0] // 2}
-        super().__init__(block, layers, in_chans=in_chans, channels=channels, **stem, **kwargs)
+        width = channels[0] // 2
+        super().__init__(
+            block, layers, in_chans=in_chans, channels=channels, stem_type="deep", stem_width=width, **kwargs
+        )
         self.conv1 = nn.Conv2d(in_chans, channels[0], 3, padding=1, bias=False)
         self.maxpool = nn.Identity()
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
         for info in self.feature_info:
-            info["reduction"] = max(1, info["reduction"] // 4)
+            info["reduction"] = max(1, int(info["reduction"]) // 4)
 
 
 def _build(name: str, pretrained: bool, **kwargs) -> nn.Module:

@@ -48,8 +48,9 @@ class TrainingConfig:
 def _check_optimizer(name: str) -> None:
     from timm.optim import list_optimizers
 
-    if name not in list_optimizers():
-        near = close_names(name, list_optimizers()) or "; timm.optim.list_optimizers() lists what it knows"
+    known = [str(optimizer) for optimizer in list_optimizers()]
+    if name not in known:
+        near = close_names(name, known) or "; timm.optim.list_optimizers() lists what it knows"
         raise ValueError(f"timm knows no optimizer '{name}'{near}")
 
 

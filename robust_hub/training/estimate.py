@@ -44,6 +44,8 @@ class CostEstimate:
         return told if self.memory < 0.9 * self.fits else f"{told}; this is tight: {ADVICE}"
 
 
+# How torch begins its complaint about statistics of a single value.
+OF_ONE_IMAGE = "Expected more than 1 value per channel"
 ADVICE = (
     "lower --batch-size, or let accelerate launch divide the batch (--gradient_accumulation_steps 2) or compute in "
     "--mixed_precision bf16"
@@ -64,13 +66,13 @@ def estimate_cost(
         training: how weights are learnt.
 
     Raises:
-        ValueError: when a step does not fit into the accelerator's memory.
+        ValueError: when a step does not fit into the accelerator's memory, or leaves BatchNorm a single image.
     """
     passes = training.epochs * len(loader)
     steps = passes // accelerator.gradient_accumulation_steps
     cuda = [accelerator.device] if accelerator.device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
-        copy = deepcopy(objective).to(accelerator.device, memory_format=torch.channels_last).train()
+        copy = deepcopy(objective).to(accelerator.device).to(memory_format=torch.channels_last).train()
         # The last step: by then every part of the loss is in force.
         copy.step = steps - 1
         optimizer, _ = make_optimizer(copy, training, 2)
@@ -88,6 +90,14 @@ def estimate_cost(
                 seconds = time.perf_counter() - start
         except torch.OutOfMemoryError as error:
             raise ValueError(f"a step does not fit into the memory of {accelerator.device}; {ADVICE}") from error
+        except ValueError as error:
+            if not str(error).startswith(OF_ONE_IMAGE):
+                raise
+            parts = accelerator.num_processes * accelerator.gradient_accumulation_steps
+            raise ValueError(
+                f"BatchNorm needs at least 2 images at a time, and --batch-size {training.batch_size}, divided by processes "
+                f"and accumulated steps, leaves it 1; say --batch-size {2 * parts} or more"
+            ) from error
     memory = peak_memory(accelerator)
     fits = (
         torch.cuda.mem_get_info(accelerator.device)[1]

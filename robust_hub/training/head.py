@@ -50,15 +50,17 @@ class Head(nn.Module):
 
     def __init__(self, classifier: PixelClassifier):
         super().__init__()
-        self.layers = nn.ModuleList(classifier.classifier_layers)
-        self.widths = [layer.weight.shape[1] for layer in self.layers]
+        layers = classifier.classifier_layers
+        self.layers = nn.ModuleList(layers)
+        self.widths = [layer.weight.shape[1] for layer in layers]
 
     def forward(self, features: Features) -> Logits:
         """Classifies features."""
         parts = features.split(self.widths, dim=1)
-        logits = [
-            F.linear(part, layer.weight.flatten(1), layer.bias) for part, layer in zip(parts, self.layers, strict=True)
-        ]
+        logits = []
+        for part, layer in zip(parts, self.layers, strict=True):
+            assert isinstance(layer, nn.Linear | nn.Conv2d)
+            logits.append(F.linear(part, layer.weight.flatten(1), layer.bias))
         return torch.stack(logits).mean(0)
 
 

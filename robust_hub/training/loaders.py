@@ -12,7 +12,7 @@ from robust_hub.data import Data, Loader, Shard, Source, evaluation_loader, subs
 from robust_hub.evaluation import Evaluation, evaluate_loader
 from robust_hub.launch import Output
 from robust_hub.methods import Objective
-from robust_hub.models import PixelClassifier
+from robust_hub.models import PixelClassifier, check_channels
 from robust_hub.threats import Threat
 from robust_hub.training.config import TrainingConfig
 from robust_hub.training.estimate import estimate_cost
@@ -88,8 +88,9 @@ def open_loaders(
         stored: a .npy of a target gradient for each training image and class, which training batches then bring along.
 
     Raises:
-        ValueError: when the stored gradients do not fit, or a batch does not.
+        ValueError: when the stored gradients do not fit, or a batch or the channels do not.
     """
+    check_channels(classifier)
     shard = Shard(accelerator.process_index, accelerator.num_processes, accelerator.gradient_accumulation_steps)
     common = {"input_size": classifier.input_size, "device": accelerator.device, "shard": shard}
     return Loaders(

@@ -157,7 +157,7 @@ def fit(
         FloatingPointError: when the loss stops being a finite number; the last checkpoint is kept.
     """
     # Convolutions are faster so on both CPUs and GPUs, and no other layer minds.
-    objective.to(accelerator.device, memory_format=torch.channels_last)
+    objective.to(accelerator.device).to(memory_format=torch.channels_last)
     steps = training.epochs * len(loader) // accelerator.gradient_accumulation_steps
     optimizer, scheduler = make_optimizer(objective, training, steps)
     state = TrainState(passes=objective.passes())

@@ -68,7 +68,7 @@ def trained(
 
 
 def published(name: str, classifier: nn.Module, evaluation: Evaluation, cost: TrainingCost | None) -> Result:
-    """Makes the result of a checkpoint; what it cost to train is what its own config.json tells."""
+    """Makes the result of a model; what it cost to train is what its own config.json tells."""
     if cost is None:
         return Result(name, classifier, evaluation, math.nan, 0, {}, 0)
     return Result(name, classifier, evaluation, cost.seconds, cost.images, cost.passes, 0)
@@ -152,10 +152,12 @@ def save_result(
         method: the objective with its arguments, its name before the first bracket.
         seed: of the run.
         teacher: what taught it; None when nobody did.
-        starts_from: the checkpoint whose weights it started from; empty for an untrained network.
+        starts_from: the model whose weights it started from; empty for an untrained network.
         pictures: plots to put into the folder, with what they show.
     """
     classifier, evaluation, loaders = result.classifier, result.evaluation, result.loaders
+    assert isinstance(classifier, PixelClassifier)
+    assert loaders is not None
     provenance = Provenance(
         name=model_name(classifier.architecture, method, loaders.threat, loaders.data.name),
         architecture=classifier.architecture,

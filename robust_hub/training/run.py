@@ -14,8 +14,9 @@ from robust_hub.data import Data, Loader, Shard, Source, evaluation_loader, load
 from robust_hub.evaluation import evaluate_loader
 from robust_hub.launch import Output, check_output, claim_output, identity_of, make_accelerator
 from robust_hub.methods import Objective
-from robust_hub.model_folder import ModelFolder, load_folder, load_with_new_head
+from robust_hub.model_folder import ModelFolder, load_folder, load_with_new_head, short_name
 from robust_hub.models import PixelClassifier, Teacher, knows_label_names
+from robust_hub.names import STUDENT
 from robust_hub.threats import Threat, parse_threat
 from robust_hub.training.config import TrainingConfig
 from robust_hub.training.head import NewHead, fit_head, linear_head
@@ -29,19 +30,27 @@ CHECKED_STEPS = 10
 
 @runtime_checkable
 class RunConfig(Protocol):
-    """What every recipe that trains asks its user.
+    """What every recipe that trains asks its user."""
 
-    Attributes:
-        source: the images.
-        output: where the run writes.
-        threat: linf:EPS or l2:EPS, in pixel units.
-        training: how weights are learnt.
-    """
+    @property
+    def source(self) -> Source:
+        """The images."""
+        ...
 
-    source: Source
-    output: Output
-    threat: str
-    training: TrainingConfig
+    @property
+    def output(self) -> Output:
+        """Where the run writes."""
+        ...
+
+    @property
+    def threat(self) -> str:
+        """linf:EPS or l2:EPS, in pixel units."""
+        ...
+
+    @property
+    def training(self) -> TrainingConfig:
+        """How weights are learnt."""
+        ...
 
 
 @dataclass
@@ -72,6 +81,11 @@ class TrainingRun:
     teacher_knows: bool = False
     head_seconds: float = 0.0
 
+    def require_teacher(self) -> Teacher:
+        """Gives the teacher of a run that was opened with one."""
+        assert self.teacher is not None
+        return self.teacher
+
     def complete(
         self,
         student: PixelClassifier,
@@ -83,7 +97,7 @@ class TrainingRun:
         compare_with: Sequence[Result] = (),
     ) -> Result:
         """Trains a student, tests it, and writes its folder; see `train` and `save`."""
-        result = self.train(student, objective, head=head, stored=stored)
+        result = self.train(student, objective, head=head, starts_from=starts_from, stored=stored)
         self.save(result, starts_from=starts_from, compare_with=compare_with)
         return result
 
@@ -93,6 +107,7 @@ class TrainingRun:
         objective: Objective | None,
         *,
         head: NewHead | None = None,
+        starts_from: str = "",
         stored: Path | None = None,
     ) -> Result:
         """Trains a student and tests it; from here on the run writes.
@@ -101,11 +116,14 @@ class TrainingRun:
             student: the student.
             objective: holds it; None where nothing but the head is learnt.
             head: of the student, learnt first; without it a teacher that knows other classes learns one for these.
+            starts_from: the model whose weights the student starts from; empty for an untrained network.
             stored: target gradients that training batches bring along.
         """
         config, accelerator = self.config, self.accelerator
         loaders = open_loaders(accelerator, self.data, config.source, config.training, self.threat, student, stored)
         claim_output(accelerator, config.output, self.identity)
+        accelerator.print(self.data.describe_sizes(student.input_size))
+        accelerator.print(f"the student starts from {starts_from}" if starts_from else "the student starts untrained")
         if self.teacher is not None:
             self.teacher.to(accelerator.device)
         if head is not None:
@@ -118,7 +136,8 @@ class TrainingRun:
         else:
             set_seed(config.training.seed, device_specific=True)
             student, state = loaders.fit(accelerator, objective, config.training, config.output)
-        result = trained(accelerator, self.method, student, loaders.evaluate(accelerator, student, self.method), state)
+        evaluation = loaders.evaluate(accelerator, student, short_name(self.method))
+        result = trained(accelerator, self.method, student, evaluation, state)
         return replace(result, loaders=loaders, seconds=result.seconds + self.head_seconds)
 
     def save(self, result: Result, *, starts_from: str = "", compare_with: Sequence[Result] = ()) -> None:
@@ -130,6 +149,7 @@ class TrainingRun:
             compare_with: others to show beside it.
         """
         accelerator, loaders, results = self.accelerator, result.loaders, [*compare_with, result]
+        assert loaders is not None
         provenance = self.folder.provenance if self.folder else None
         if self.teacher is not None and self.teacher_knows:
             evaluation = loaders.evaluate(accelerator, self.teacher, "teacher")
@@ -140,7 +160,7 @@ class TrainingRun:
         taught = lineage is not None and ("teacher" in result.passes or starts_from == lineage.name)
         save_result(
             accelerator,
-            self.config.output.folder / "student",
+            self.config.output.folder / STUDENT,
             result,
             method=self.method,
             seed=self.config.training.seed,
@@ -207,6 +227,7 @@ def open_run(config: RunConfig, method: object, teacher: ModelFolder | None = No
     identity = identity_of(accelerator, str(method), config, sha256=sha256)
     check_output(config.output, identity)
     data = load_data(config.source)
+    accelerator.print(data.description())
     run = TrainingRun(config, str(method), accelerator, identity, threat, data, teacher)
     set_seed(config.training.seed)
     if teacher is not None:

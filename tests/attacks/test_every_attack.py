@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from robust_hub.attacks import APGD, FGSM, NFGSM, PGD, AutoAttack, Square, TargetedAPGD, TargetedFAB
-from robust_hub.losses import difference_of_logits_ratio, targeted_margin
+from robust_hub.losses import margin, targeted_margin
 from robust_hub.threats import L2, Linf
 
 # Pixels near 1 are rounded to 6e-8 in float32; an L2 norm over 192 of them gathers at most sqrt(192) * 6e-8 = 8e-7.
@@ -19,7 +19,7 @@ ATTACKS = [
     FGSM(L2(0.5)),
     NFGSM(Linf(8 / 255)),
     NFGSM(L2(0.5), noise=1.0),
-    APGD(Linf(0.1), loss=difference_of_logits_ratio, steps=5),
+    APGD(Linf(0.1), loss=margin, steps=5),
     APGD(L2(1.0), steps=3, restarts=2),
     TargetedAPGD(Linf(8 / 255), targets=2, loss=targeted_margin, steps=3),
     TargetedAPGD(L2(0.5), targets=1, loss=targeted_margin, steps=5),

@@ -68,8 +68,8 @@ class Scripted(Threat):
     """Perturbations of a whole image by one number, drawn from a script."""
 
     name = "scripted"
-    script: list[float]
     eps: float = 1.0
+    script: list[float] = field(kw_only=True)
     drawn: list[float] = field(default_factory=list)
 
     def project(self, delta):
@@ -101,7 +101,7 @@ class Script(nn.Module):
 
 def attacked_by_script(probabilities: dict[float, list[float]], starts: list[float]) -> tuple[float, int]:
     """Runs PGD without steps from scripted starts; returns the brightness it chose and the number of starts drawn."""
-    threat = Scripted(starts)
+    threat = Scripted(script=starts)
     attack = PGD(threat, steps=1, step_size=0.0, restarts=len(starts))
     adversarial = attack(Script(probabilities), torch.zeros(1, 1, 1, 1), torch.tensor([0]))
     return round(adversarial.item(), 6), len(threat.drawn)

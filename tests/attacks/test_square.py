@@ -135,7 +135,7 @@ def test_square_refuses_another_norm(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # which would refuse it first
 
     class L1(Threat):
-        name, eps = "l1", 1.0
+        name = "l1"
 
         def project(self, delta): ...
         def sample(self, like): ...
@@ -143,7 +143,7 @@ def test_square_refuses_another_norm(monkeypatch):
         def norm(self, delta): ...
 
     with pytest.raises(ValueError, match="Square knows linf and l2, got l1:1"):
-        Square(L1())
+        Square(L1(1.0))
 
 
 @pytest.mark.parametrize("wrong", [{"queries": 0}, {"share": 0.0}, {"share": 1.1}], ids=str)

@@ -1,0 +1,150 @@
+"""A student starts from what its name says, can be kept before it is trained, or is refused in one sentence."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import timm
+import torch
+from huggingface_hub import constants
+from safetensors.torch import save_file
+
+from robust_hub import hub
+from robust_hub.data import Source, load_data
+from robust_hub.models import create_classifier
+from robust_hub.models.arguments import NO_NETWORK
+from robust_hub.training.loaders import open_loaders
+from tests.made_up import CNN, VIT
+
+WEIGHTS_OF_TIMM = "test_resnet.r160_in1k"
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_data(Source("synthetic"))
+
+
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    """A cache that knows nothing, and no Hub."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+
+def test_a_name_with_a_tag_starts_from_these_weights(data, offline, monkeypatch, tmp_path):
+    torch.manual_seed(1)
+    weights = timm.create_model("test_resnet").state_dict()
+    save_file(weights, tmp_path / "model.safetensors")
+    fetched = []
+
+    def fetch(repository, *_, **__):
+        fetched.append(repository)
+        return str(tmp_path / "model.safetensors")
+
+    monkeypatch.setattr("timm.models._hub.hf_hub_download", fetch)
+    student, starts_from = hub.open_student(WEIGHTS_OF_TIMM, {}, data)
+    assert starts_from == WEIGHTS_OF_TIMM
+    assert fetched == [f"timm/{WEIGHTS_OF_TIMM}"]
+    kept = {name: tensor for name, tensor in student.model.state_dict().items() if not name.startswith("fc.")}
+    assert kept
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in kept.items())
+    assert student.num_classes == 4
+
+
+def test_weights_that_can_not_be_had_are_refused_with_the_way_to_none(data, offline):
+    with pytest.raises(
+        ValueError, match=r"can't start from the weights .*the Hub.*; .* say test_resnet, without the tag"
+    ):
+        hub.open_student(WEIGHTS_OF_TIMM, {}, data)
+
+
+def test_a_tag_that_timm_does_not_know_is_told_with_close_ones(data):
+    with pytest.raises(ValueError, match=r"timm knows no weights 'resnet18.a1'; close names are .*resnet18.a1_in1k"):
+        hub.open_student("resnet18.a1", {}, data)
+    with pytest.raises(ValueError, match=r"no weights 'resnet18.nope'.*; resnet18 alone is an untrained network"):
+        hub.open_student("resnet18.nope", {}, data)
+    with pytest.raises(ValueError, match=r"no weights 'resnt18.a1_in1k'; close names are .*resnet18"):
+        hub.open_student("resnt18.a1_in1k", {}, data)
+
+
+def test_an_untrained_network_never_has_a_name_of_weights():
+    with pytest.raises(
+        ValueError, match=r"resnet18.a1_in1k names weights, not an untrained network; resnet18 alone is"
+    ):
+        create_classifier("resnet18.a1_in1k", {}, num_classes=3, image_shape=(3, 32, 32))
+
+
+def test_a_name_of_the_catalogue_is_never_an_untrained_network(data, offline):
+    with pytest.raises(ValueError, match="the Hub did not give config.json"):
+        hub.open_student("resnet18_cifar.pgd_linf8_nowhere", {}, data)
+
+
+def test_arguments_for_weights_are_refused(data):
+    with pytest.raises(ValueError, match="brings its own arguments; leave --student-args away"):
+        hub.open_student("resnet18.a1_in1k", {"drop_rate": 0.1}, data)
+
+
+def test_an_untrained_student_starts_from_nothing_and_is_what_create_classifier_makes(data):
+    torch.manual_seed(0)
+    student, starts_from = hub.open_student("resnet18_cifar", CNN, data)
+    following = torch.rand(3)
+    torch.manual_seed(0)
+    alone = create_classifier("resnet18_cifar", CNN, num_classes=4, image_shape=data.image_shape)
+    assert starts_from == ""
+    assert student.fingerprint() == alone.fingerprint()
+    # What is drawn next is what it would have been.
+    assert torch.equal(following, torch.rand(3))
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict", "checkpoint_path", "cache_dir"]
+    + ["scriptable", "exportable", "no_jit", "features_only", "feature_cfg", "kwargs_filter"],
+)
+def test_an_argument_that_is_no_network_is_refused_before_anything_is_built(data, argument, monkeypatch):
+    assert NO_NETWORK.fullmatch(argument)
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("it was built"))
+    with pytest.raises(ValueError, match=f"the argument '{argument}' does not describe a network.*leave it away"):
+        hub.open_student("resnet18_cifar", {**CNN, argument: False}, data)
+
+
+def test_what_can_not_be_read_back_is_refused_before_training(data):
+    args = {**VIT, "norm_layer": "layer/norm"}
+    # A path for us, and no layer for timm.
+    with pytest.raises(ValueError, match="can't be built"):
+        hub.open_student("vit_tiny_patch16_224", args, data)
+    with pytest.raises(
+        ValueError, match=r"can't be saved and read back \(config.json: model_args\['drop_rate'\] must be"
+    ):
+        hub.open_student("resnet18_cifar", {**CNN, "drop_rate": -1e9}, data)
+
+
+def test_a_student_that_is_another_when_it_is_loaded_is_refused(data, monkeypatch):
+    monkeypatch.setattr("robust_hub.model_folder.saving.gives_same_logits", lambda *_: False)
+    with pytest.raises(ValueError, match=r"can't be saved and read back \(its logits are others\)"):
+        hub.open_student("resnet18_cifar", CNN, data)
+
+
+def test_a_student_of_four_channels_is_told_before_training(data):
+    student, _ = hub.open_student("resnet18_cifar", {**CNN, "in_chans": 4}, data)
+    accelerator = SimpleNamespace()
+    with pytest.raises(
+        ValueError, match="must take grey or colour images, of 1 or 3 channels, got 4; leave in_chans away"
+    ):
+        open_loaders(accelerator, data, Source("synthetic"), None, None, student)
+
+
+def test_a_folder_whose_channels_contradict_each_other_is_told(folder):
+    config = json.loads((folder / "config.json").read_text())
+    assert config["model_args"]["in_chans"] == 1
+    size = config["pretrained_cfg"]["input_size"]
+    config["pretrained_cfg"].update(input_size=[3, *size[1:]], mean=[0.5] * 3, std=[0.5] * 3)
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="in_chans is 1 and input_size has 3 channels; write that number"):
+        hub.load(f"local-dir:{folder}")
+
+
+@pytest.mark.parametrize("name", ["local-dir:{run}", "{run}"])
+def test_the_folder_of_a_run_is_told_with_that_of_its_model(folder, name):
+    with pytest.raises(ValueError, match=f"the model is in {folder}; say local-dir:{folder}$"):
+        hub.open_folder(name.format(run=folder.parent))
