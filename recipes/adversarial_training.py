@@ -39,6 +39,8 @@ class Config:
         output: where the run writes.
         student: an architecture of timm's or ours, or a model (hf-hub:ORG/NAME, local-dir:FOLDER) to start from.
         student_args: arguments for timm's create_model, as JSON.
+        image_size: side in px of the images that an untrained student takes, where it takes any; 0 for that of the
+            images or, where they are of several sizes, the median short side, at most the architecture's usual size.
         threat: linf:EPS or l2:EPS, in pixel units.
         training: how weights are learnt.
     """
@@ -47,6 +49,7 @@ class Config:
     output: Output
     student: str
     student_args: Json = field(default_factory=dict)
+    image_size: int = 0
     threat: str = "linf:8/255"
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
@@ -71,7 +74,7 @@ def train(
 ) -> "training.Result":
     """Runs one method from the data to the teacher's folder."""
     run = training.open_run(config, options)
-    student, starts_from = hub.open_student(config.student, config.student_args, run.data)
+    student, starts_from = hub.open_student(config.student, config.student_args, run.data, image_size=config.image_size)
     return run.complete(student, objective_for(student, run.threat), starts_from=starts_from)
 
 

@@ -46,4 +46,4 @@ def compare(folder: tyro.conf.Positional[Path] = MODEL_CARDS, *, html: Path | No
 
 if __name__ == "__main__":
     # No argument at all means the folder of this checkout, not --help.
-    command_line({"compare": compare}, default=str(MODEL_CARDS))
+    command_line({"compare": compare}, default=str(MODEL_CARDS), launcher="")

@@ -160,4 +160,4 @@ def provenance_of(config: Config, classifier: PixelClassifier, proof: str) -> Pr
 
 
 if __name__ == "__main__":
-    command_line({"convert": convert})
+    command_line({"convert": convert}, launcher="")

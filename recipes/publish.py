@@ -91,4 +91,4 @@ def publish_all(*, data: Path = Path(), private: bool = False, dry_run: bool = F
 
 
 if __name__ == "__main__":
-    command_line({"folder": publish_folder, "all": publish_all})
+    command_line({"folder": publish_folder, "all": publish_all}, launcher="")

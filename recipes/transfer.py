@@ -54,6 +54,8 @@ class Config:
         source: the images.
         output: where the run writes.
         student_args: arguments for timm's create_model, as JSON.
+        image_size: side in px of the images that an untrained student takes, where it takes any; 0 for that of the
+            images or, where they are of several sizes, the median short side, at most the architecture's usual size.
         threat: linf:EPS or l2:EPS, in pixel units; used to choose the epoch and to test, never to train.
         training: how weights are learnt.
     """
@@ -63,6 +65,7 @@ class Config:
     source: Source
     output: Output
     student_args: Json = field(default_factory=dict)
+    image_size: int = 0
     threat: str = "linf:8/255"
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
@@ -151,7 +154,7 @@ def transfer(
 def open_transfer(config: Config, options: Options) -> "tuple[training.TrainingRun, PixelClassifier, str]":
     """Opens the run, and its student with the name of the model that it starts from, if any."""
     run = training.open_run(config, options, hub.open_folder(config.teacher))
-    student, starts_from = hub.open_student(config.student, config.student_args, run.data)
+    student, starts_from = hub.open_student(config.student, config.student_args, run.data, image_size=config.image_size)
     check_same_task(student, run.require_teacher())
     return run, student, starts_from
 

@@ -3,7 +3,6 @@
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, Image
 from PIL import Image as PILImage
-from sklearn.datasets import load_digits
 
 
 def digits() -> Dataset:
@@ -11,6 +10,9 @@ def digits() -> Dataset:
 
     Source: Alpaydin and Kaynak, UCI ML repository 1998, CC BY 4.0.
     """
+    # Imported here, as it takes seconds and only these images need it.
+    from sklearn.datasets import load_digits
+
     bunch = load_digits()
     images = [
         PILImage.fromarray((image * (255 / 16)).round().astype(np.uint8)).resize((32, 32), PILImage.Resampling.BILINEAR)

@@ -36,7 +36,6 @@ class Data:
     label_names: list[str]
     origins: dict[str, str]
     notes: list[str]
-    image_size: int = 0
 
     @property
     def num_classes(self) -> int:
@@ -56,8 +55,8 @@ class Data:
 
     @property
     def has_one_size(self) -> bool:
-        """Whether all images have the same height and width, or a size was asked for."""
-        return bool(self.image_size) or bool((self._headers[:, :2] == self._headers[0, :2]).all())
+        """Whether all images have the same height and width."""
+        return bool((self._headers[:, :2] == self._headers[0, :2]).all())
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -66,8 +65,6 @@ class Data:
         Grey only where all images are; of several sizes a square of the median short side.
         """
         channels = 1 if self._headers[:, 2].all() else 3
-        if self.image_size:
-            return channels, self.image_size, self.image_size
         if self.has_one_size:
             height, width = map(int, self._headers[0, :2])
             return channels, height, width
@@ -141,7 +138,7 @@ def load_data(source: Source, *, seed: int = 0) -> Data:
     for split, rows in zip(("validation", "test"), three[1:], strict=True):
         if origins[split].startswith("split "):
             notes += compare_with_train(name, label_names, splits["train"], split, rows)
-    return Data(Path(name).resolve().name, *three, label_names, origins, notes, source.image_size)
+    return Data(Path(name).resolve().name, *three, label_names, origins, notes)
 
 
 def subset(rows: Dataset, n: int) -> Dataset:

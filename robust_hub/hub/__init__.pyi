@@ -10,7 +10,7 @@ from .fetching import open_folder as open_folder
 from .fetching import resolve as resolve
 from .loading import load as load
 from .loading import load_with_folder as load_with_folder
-from .loading import open_student as open_student
 from .publishing import check_folder as check_folder
 from .publishing import publish as publish
+from .students import open_student as open_student
 from .verification import verify as verify

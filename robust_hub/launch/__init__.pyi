@@ -12,4 +12,4 @@ from .identity import check_output as check_output
 from .identity import claim_output as claim_output
 from .identity import identity_of as identity_of
 from .output import Output as Output
-from .progress import progress as progress
+from .progress_bars import progress as progress

@@ -6,7 +6,8 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Annotated
+from dataclasses import is_dataclass
+from typing import Annotated, get_type_hints
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
@@ -97,10 +98,8 @@ def _refuse_words_of_others(arguments: list[str], commands: dict[str, Callable],
     Raises:
         ValueError: when there is one, or the sub-command was forgotten.
     """
-    words = list(_options(arguments))
-    # Asked only where it matters: it takes a while.
-    known = _known_options(arguments, commands) if any(name in (*OF_ACCELERATE, "eps") for name, _ in words) else set()
-    for name, value in words:
+    known = _known_options(arguments, commands)
+    for name, value in _options(arguments):
         if name in OF_ACCELERATE and name not in known and launcher:
             raise ValueError(
                 f"--{name} belongs to {launcher}, before the recipe's name, where it is called {OF_ACCELERATE[name]}"
@@ -126,13 +125,14 @@ def _options(arguments: list[str]) -> Iterator[tuple[str, str]]:
 def _known_options(arguments: list[str], commands: dict[str, Callable]) -> set[str]:
     """Names the options of the sub-command that was asked for; of all where none was."""
     chosen = [commands[arguments[0]]] if arguments[0] in commands else commands.values()
-    parsers = [tyro.extras.get_parser(command, config=CONFIG) for command in chosen]
-    return {
-        option.removeprefix("--").replace("_", "-")
-        for parser in parsers
-        for action in parser._actions
-        for option in action.option_strings
-    }
+    return {name for command in chosen for name in _option_names(command)}
+
+
+def _option_names(asked: Callable) -> Iterator[str]:
+    for name, kind in get_type_hints(asked).items():
+        yield name.replace("_", "-")
+        if is_dataclass(kind):
+            yield from _option_names(kind)
 
 
 def _rank() -> int:

@@ -5,11 +5,9 @@ from .create import create_classifier as create_classifier
 from .create import is_stock as is_stock
 from .create import own_size as own_size
 from .create import with_mlp_head as with_mlp_head
-from .mlp_headed import mlp_headed as mlp_headed
 from .pixel_classifier import Passes as Passes
 from .pixel_classifier import PixelClassifier as PixelClassifier
 from .pixel_classifier import check_channels as check_channels
 from .pixel_classifier import check_label_names as check_label_names
 from .pixel_classifier import knows_label_names as knows_label_names
-from .small_cnn_grey import small_cnn_grey as small_cnn_grey
 from .teacher import Teacher as Teacher

@@ -106,7 +106,8 @@ def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
 
 def own_size(architecture: str) -> int:
     """Tells the side in px of the images that an architecture is usually for; ImageNet's where timm tells none."""
-    cfg = get_pretrained_cfg(architecture)
+    # Names of weights are refused where the network is made.
+    cfg = get_pretrained_cfg(architecture.partition(".")[0])
     return cfg.input_size[-1] if cfg else USUAL_SIZE
 
 

@@ -95,8 +95,8 @@ def estimate_cost(
                 raise
             parts = accelerator.num_processes * accelerator.gradient_accumulation_steps
             raise ValueError(
-                f"BatchNorm needs at least 2 images at a time, and --batch-size {training.batch_size}, divided by processes "
-                f"and accumulated steps, leaves it 1; say --batch-size {2 * parts} or more"
+                f"BatchNorm needs at least 2 images at a time, and --batch-size {training.batch_size}, divided by "
+                f"processes and accumulated steps, leaves it 1; say --batch-size {2 * parts} or more"
             ) from error
     memory = peak_memory(accelerator)
     fits = (

@@ -121,4 +121,3 @@ def test_the_first_image_does_not_decide_the_size(tmp_path):
     assert data.image_shape == (3, 4, 4)
     assert not data.has_one_size
     assert "of 2 sizes, short sides 4 to 30 px, median 4" in data.describe_sizes(data.image_shape)
-    assert load(tmp_path, image_size=9).image_shape == (3, 9, 9)

@@ -1,18 +1,21 @@
 """A student starts from what its name says, can be kept before it is trained, or is refused in one sentence."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 import timm
 import torch
+from accelerate import Accelerator
 from huggingface_hub import constants
+from PIL import Image
 from safetensors.torch import save_file
 
 from robust_hub import hub
 from robust_hub.data import Source, load_data
 from robust_hub.models import create_classifier
 from robust_hub.models.arguments import NO_NETWORK
+from robust_hub.threats import Linf
+from robust_hub.training import TrainingConfig
 from robust_hub.training.loaders import open_loaders
 from tests.made_up import CNN, VIT
 
@@ -37,8 +40,8 @@ def test_a_name_with_a_tag_starts_from_these_weights(data, offline, monkeypatch,
     save_file(weights, tmp_path / "model.safetensors")
     fetched = []
 
-    def fetch(repository, *_, **__):
-        fetched.append(repository)
+    def fetch(**asked):
+        fetched.append(asked["repo_id"])
         return str(tmp_path / "model.safetensors")
 
     monkeypatch.setattr("timm.models._hub.hf_hub_download", fetch)
@@ -67,6 +70,12 @@ def test_a_tag_that_timm_does_not_know_is_told_with_close_ones(data):
         hub.open_student("resnt18.a1_in1k", {}, data)
 
 
+def test_a_tag_that_timm_does_not_know_is_told_where_images_differ_in_size_too(data, monkeypatch):
+    monkeypatch.setattr(type(data), "has_one_size", False)
+    with pytest.raises(ValueError, match=r"timm knows no weights 'resnet18.nope'"):
+        hub.open_student("resnet18.nope", {}, data)
+
+
 def test_an_untrained_network_never_has_a_name_of_weights():
     with pytest.raises(
         ValueError, match=r"resnet18.a1_in1k names weights, not an untrained network; resnet18 alone is"
@@ -75,7 +84,7 @@ def test_an_untrained_network_never_has_a_name_of_weights():
 
 
 def test_a_name_of_the_catalogue_is_never_an_untrained_network(data, offline):
-    with pytest.raises(ValueError, match="the Hub did not give config.json"):
+    with pytest.raises(ValueError, match=r"the Hub did not give config\.json"):
         hub.open_student("resnet18_cifar.pgd_linf8_nowhere", {}, data)
 
 
@@ -96,11 +105,11 @@ def test_an_untrained_student_starts_from_nothing_and_is_what_create_classifier_
     assert torch.equal(following, torch.rand(3))
 
 
-@pytest.mark.parametrize(
-    "argument",
-    ["pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict", "checkpoint_path", "cache_dir"]
-    + ["scriptable", "exportable", "no_jit", "features_only", "feature_cfg", "kwargs_filter"],
-)
+NO_NETWORKS = """pretrained pretrained_cfg pretrained_cfg_overlay pretrained_strict checkpoint_path cache_dir scriptable
+exportable no_jit features_only feature_cfg kwargs_filter"""
+
+
+@pytest.mark.parametrize("argument", NO_NETWORKS.split())
 def test_an_argument_that_is_no_network_is_refused_before_anything_is_built(data, argument, monkeypatch):
     assert NO_NETWORK.fullmatch(argument)
     monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("it was built"))
@@ -109,14 +118,9 @@ def test_an_argument_that_is_no_network_is_refused_before_anything_is_built(data
 
 
 def test_what_can_not_be_read_back_is_refused_before_training(data):
-    args = {**VIT, "norm_layer": "layer/norm"}
-    # A path for us, and no layer for timm.
-    with pytest.raises(ValueError, match="can't be built"):
-        hub.open_student("vit_tiny_patch16_224", args, data)
-    with pytest.raises(
-        ValueError, match=r"can't be saved and read back \(config.json: model_args\['drop_rate'\] must be"
-    ):
-        hub.open_student("resnet18_cifar", {**CNN, "drop_rate": -1e9}, data)
+    # timm takes any number; our own reader takes plain values up to 32,768.
+    with pytest.raises(ValueError, match=r"be saved and read back \(config.json: model_args\['init_values'\] must"):
+        hub.open_student("vit_tiny_patch16_224", {**VIT, "init_values": 1e5}, data)
 
 
 def test_a_student_that_is_another_when_it_is_loaded_is_refused(data, monkeypatch):
@@ -127,11 +131,10 @@ def test_a_student_that_is_another_when_it_is_loaded_is_refused(data, monkeypatc
 
 def test_a_student_of_four_channels_is_told_before_training(data):
     student, _ = hub.open_student("resnet18_cifar", {**CNN, "in_chans": 4}, data)
-    accelerator = SimpleNamespace()
     with pytest.raises(
         ValueError, match="must take grey or colour images, of 1 or 3 channels, got 4; leave in_chans away"
     ):
-        open_loaders(accelerator, data, Source("synthetic"), None, None, student)
+        open_loaders(Accelerator(cpu=True), data, Source("synthetic"), TrainingConfig(), Linf(8 / 255), student)
 
 
 def test_a_folder_whose_channels_contradict_each_other_is_told(folder):
@@ -148,3 +151,24 @@ def test_a_folder_whose_channels_contradict_each_other_is_told(folder):
 def test_the_folder_of_a_run_is_told_with_that_of_its_model(folder, name):
     with pytest.raises(ValueError, match=f"the model is in {folder}; say local-dir:{folder}$"):
         hub.open_folder(name.format(run=folder.parent))
+
+
+def test_a_size_that_is_asked_for_is_what_an_untrained_student_takes(data):
+    student, _ = hub.open_student("resnet18_cifar", CNN, data, image_size=24)
+    assert student.input_size == (3, 24, 24)
+
+
+def test_a_size_that_has_no_effect_is_refused(data):
+    with pytest.raises(ValueError, match=r"takes images of 16x16 px, whatever --image-size says"):
+        hub.open_student("vit_tiny_patch16_224", VIT, data, image_size=24)
+    with pytest.raises(ValueError, match="is a model and takes images of its own size; leave --image-size away"):
+        hub.open_student("hf-hub:org/net", {}, data, image_size=24)
+
+
+def test_photos_of_several_sizes_are_never_taken_larger_than_the_architecture_is_for(tmp_path, monkeypatch):
+    for number in range(12):
+        place = tmp_path / ("ab"[number % 2]) / f"{number}.png"
+        place.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (300 + number, 500)).save(place)
+    student, _ = hub.open_student("test_resnet", {}, load_data(Source(str(tmp_path))))
+    assert student.input_size == (3, 160, 160)

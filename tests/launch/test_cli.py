@@ -112,7 +112,10 @@ def test_a_variable_that_is_not_set_is_told(refused):
 def test_words_of_accelerate_are_sent_there(refused, words):
     name = words[0].partition("=")[0].replace("_", "-")
     assert refused("kd", *words).startswith(f"{name} belongs to accelerate launch, before the recipe's name")
-    assert refused(*words).startswith(f"{name} belongs to accelerate launch, before the recipe's name")
+
+
+def test_words_of_accelerate_before_the_sub_command_are_sent_there(refused):
+    assert refused("--device", "cuda", "kd").startswith("--device belongs to accelerate launch, before the recipe's")
 
 
 def test_a_word_of_accelerate_that_is_an_option_of_ours_is_ours(asked):

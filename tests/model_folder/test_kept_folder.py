@@ -44,8 +44,8 @@ def test_the_kept_folder_tells_what_it_always_told():
     assert info.robust_accuracy == Report.read(KEPT).evaluation.robust_accuracy
 
 
-# Keys that later versions add must not change what older ones wrote; a card whose form is meant to change is written
-# anew with --rewrite-card in model_cards/, and stays as it is in the kept folder.
+# Where the form of cards changes on purpose, those of model_cards/ are written anew with --rewrite-card, and the kept
+# folder leaves this list: it is never written again.
 @pytest.mark.parametrize("folder", [KEPT, *MODEL_CARDS], ids=lambda folder: folder.name)
 def test_the_card_of_a_published_folder_is_given_again_byte_for_byte(folder):
     assert is_as_described(folder, require_provenance(folder), Report.read(folder))

@@ -294,3 +294,13 @@ def test_a_folder_that_holds_another_run_is_left_alone(tmp_path, teacher):
     with pytest.raises(ValueError, match="is not empty and holds no run"):
         transfer.plain(config(teacher, tmp_path))
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")} == before
+
+
+@pytest.mark.parametrize("starts", ["untrained", "from local-dir:teacher"])
+def test_what_the_student_starts_from_is_told_once_and_before_training(tmp_path, teacher, capsys, starts):
+    changes = {} if starts == "untrained" else {"student": teacher, "student_args": {}}
+    transfer.plain(config(teacher, tmp_path / "run", **changes))
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = [line for line in lines if line.startswith("the student starts")]
+    assert line == f"the student starts {starts}"
+    assert lines.index(line) < [line.startswith("plan:") for line in lines].index(True)

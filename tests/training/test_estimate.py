@@ -58,3 +58,13 @@ def test_a_step_that_does_not_fit_is_told_with_what_to_do(loader):
     objective.student.model.forward_features = too_large
     with pytest.raises(ValueError, match=r"does not fit into the memory of cpu; lower --batch-size, or let accelerate"):
         estimate_cost(Accelerator(cpu=True), objective, loader, TrainingConfig(epochs=1))
+
+
+def test_a_batch_of_one_image_is_told_with_what_batch_norm_needs():
+    rows = load_data(Source("synthetic")).train
+    one = training_loader(rows, (3, 8, 8), batch_size=1, augmentation="none", seed=0, device=torch.device("cpu"))
+    message = (
+        "BatchNorm needs at least 2 images at a time, and --batch-size 1, .* leaves it 1; say --batch-size 2 or more"
+    )
+    with pytest.raises(ValueError, match=message):
+        estimate_cost(Accelerator(cpu=True), KD(create(), Teacher(create())), one, TrainingConfig(1, batch_size=1))
