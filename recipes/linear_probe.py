@@ -45,7 +45,7 @@ def probe(config: Config, options: ProbeOptions = ProbeOptions()):
     teacher = hub.open_folder(config.teacher)
     run = training.open_run(config, options, teacher)
     student, head = make_student(run, teacher, options.mlp)
-    # It refuses before anything is written; what it freezes is what the head does not train.
+    # Made now, so that a bad --retrain-stages is refused before the run writes; what it freezes lies below the head.
     retraining = Retraining(student, stages=options.retrain_stages) if options.retrain_stages else None
     return run.complete(student, retraining, head=head, starts_from=teacher.public_place)
 

@@ -49,7 +49,7 @@ class Config:
     """What every method needs.
 
     Attributes:
-        teacher: hf-hub:ORG/NAME or local-dir:FOLDER.
+        teacher: hf-hub:ORG/NAME, local-dir:FOLDER, or a name of the catalogue.
         student: an architecture of timm's or ours, or a model to start from.
         source: the images.
         output: where the run writes.
@@ -108,7 +108,7 @@ def ard(config: Config, options: ARDOptions = ARDOptions()):
 
 
 def plain(config: Config):
-    """Trains the student on clean images and asks the teacher nothing."""
+    """Trains the student on clean images alone; the teacher is only shown beside it."""
     return transfer(config, PlainOptions(), lambda student, _: Plain(student))
 
 

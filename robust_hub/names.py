@@ -18,7 +18,8 @@ ENTRIES = Path(".eval_results") / "robust_hub.yaml"
 # The model folder of a run, in its output.
 STUDENT = "student"
 
-# Of config.json, where a model tells its provenance; timm leaves it alone. In it, what lists show.
+# Of config.json, where a model tells its provenance, and in that what lists show; timm leaves it alone. Published
+# folders have these names, so they stay.
 CONFIG_KEY, INFO_KEY = "robustness", "claim"
 # Of a card's front matter, where it tells what lists show, and by which the Hub lists.
 TAG = "robust_hub"

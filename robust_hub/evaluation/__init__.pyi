@@ -1,4 +1,9 @@
-"""Clean and robust accuracy with exact intervals and per-image masks, evidence for it, and reasons to doubt it."""
+"""Clean and robust accuracy with exact intervals and per-image masks, evidence for it, and reasons to doubt it.
+
+`evaluate` (images at hand), `evaluate_loader` (one attack) and `evaluate_in_stages` (an ensemble) give an
+`Evaluation`, the masks. `measure` does all there is, checks of honesty included, and gives a `Report`, which is
+evaluation.json. `verify_evaluation` classifies again what a report's evidence keeps, and gives `Verified`.
+"""
 
 from .accuracy import Accuracy as Accuracy
 from .accuracy import Check as Check

@@ -98,6 +98,7 @@ def measure(
     evaluation, costs, evidence = evaluate_in_stages(
         accelerator, classifier, search, loader, attack, seed=config.seed, journal=journal, label=label
     )
+    # Of this process's share of the split, the images that the checks look at.
     withstood = evaluation.survivors[attack.last_with_gradients][shard.rank :: shard.world][: len(images)]
     survivors = torch.from_numpy(withstood).to(images.device)
     checks = check_honesty(

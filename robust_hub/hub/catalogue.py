@@ -99,7 +99,7 @@ def _of_folders(folders: Iterable[Path]) -> Iterator[tuple[str, ModelInfo]]:
 
 
 def _listed(place: str, told: object) -> Iterator[tuple[str, ModelInfo]]:
-    """Gives a model; none where it claims nothing, or what is not a claim of ours: a stranger can't break a list."""
+    """Gives a model; none where it claims nothing, or nothing of our form: a stranger can't break a list."""
     try:
         info = ModelInfo.read(told, place)
         parse_threat(info.threat)

@@ -150,7 +150,7 @@ def _repository(name: str) -> str:
 
 
 def _escaped(value: object) -> object:
-    """Makes a fact mean nothing but itself in Markdown and in HTML, on one line."""
+    """Makes a value mean nothing but itself in Markdown and in HTML, on one line."""
     if isinstance(value, Markup | Accuracy):
         return value
     text = re.sub(r"([\\`*\[\]|$~])", r"\\\1", " ".join(str(value).split()))
@@ -162,18 +162,18 @@ def _escaped(value: object) -> object:
 
 
 def _code(value: object) -> Markup:
-    """Writes a fact as code within a line; in a table too, where a bar would end the cell."""
+    """Writes a value as code within a line; in a table too, where a bar would end the cell."""
     text = " ".join(str(value).split()).replace("|", "\\|")
     ticks = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     return Markup(f"{ticks} {text} {ticks}" if "`" in text else f"{ticks}{text}{ticks}")
 
 
 def _fenced(value: object) -> Markup:
-    """Writes a fact as a block of code."""
+    """Writes a value as a block of code."""
     ticks = "`" * max(3, 1 + max(map(len, re.findall("`+", str(value))), default=0))
     return Markup(f"{ticks}bash\n{value}\n{ticks}")
 
 
 def _quoted(value: str) -> Markup:
-    """Writes a fact as a Python string."""
+    """Writes a value as a Python string."""
     return Markup(json.dumps(value))

@@ -18,7 +18,7 @@ class ModelFolder:
 
     Attributes:
         name: as its user named it.
-        place: hf-hub:ORG/NAME@COMMIT or local-dir:FOLDER; names these very weights for ever.
+        place: hf-hub:ORG/NAME@COMMIT or local-dir:FOLDER; on the Hub it names these very weights for ever.
         path: of the folder; files that nobody asked for may be absent.
         config: what config.json holds, checked.
         known_sha256: of the weights file, where fetching it has computed that.
@@ -59,7 +59,7 @@ class ModelFolder:
         if CONFIG_KEY not in self.config:
             return None
         file = self.path / CONFIG
-        provenance = Provenance.of(self.config[CONFIG_KEY], str(file))
+        provenance = Provenance.read(self.config[CONFIG_KEY], str(file))
         if provenance.architecture != self.config["architecture"]:
             raise CheckpointError(f"{file} tells two architectures, {provenance.architecture!r:.80} in {CONFIG_KEY}")
         return provenance

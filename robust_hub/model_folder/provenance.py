@@ -94,7 +94,7 @@ class Provenance:
     pictures: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, told: dict, where: str) -> "Provenance":
+    def read(cls, told: dict, where: str) -> "Provenance":
         """Reads what `plain` wrote.
 
         Raises:

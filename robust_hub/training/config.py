@@ -13,7 +13,7 @@ USUAL_OPTIMIZERS = ("sgd", "adamw")
 class TrainingConfig:
     """How weights are learnt: one cycle of the learning rate, averaged weights, the best epoch on validation kept.
 
-    The gradient of a step is clipped to a norm of 1.
+    The gradient of a step is clipped to a norm of 1. A head alone is learnt by the optimizer and its cycle, no more.
 
     Attributes:
         epochs: passes over the training images.

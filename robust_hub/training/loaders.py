@@ -1,4 +1,4 @@
-"""A data set's three splits as loaders, as one classifier meets them on this process."""
+"""A data set's three splits as loaders, and how one classifier is trained and measured on them, on this process."""
 
 from dataclasses import dataclass
 from pathlib import Path

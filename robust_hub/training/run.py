@@ -112,6 +112,9 @@ class TrainingRun:
     ) -> Result:
         """Trains a student and tests it; from here on the run writes.
 
+        There are three ways: a head alone (no objective), a head and then the objective, or the objective alone, before
+        which a teacher that knows other classes is trained a head for these.
+
         Args:
             student: the student.
             objective: holds it; None where nothing but the head is learnt.
@@ -130,7 +133,7 @@ class TrainingRun:
             self._fit_head(head, "features")
             self._warn_unless_robust(student, "teacher with its new head")
         elif self.teacher is not None:
-            self._teach_teacher(self.teacher)
+            self._prepare_teacher(self.teacher)
         if objective is None:
             state = self._only_head(student)
         else:
@@ -157,6 +160,7 @@ class TrainingRun:
             results.insert(0, published("teacher", self.teacher, evaluation, cost))
         accelerator.print(table(results, self.data.name, self.threat))
         lineage = self.folder.lineage() if self.folder else None
+        # A student of the teacher is one that asked it in training, or that starts from its weights.
         taught = lineage is not None and ("teacher" in result.passes or starts_from == lineage.name)
         save_result(
             accelerator,
@@ -175,7 +179,7 @@ class TrainingRun:
         device = self.accelerator.device
         return evaluation_loader(self.data.train, student.input_size, batch_size=EVALUATION_BATCH, device=device)
 
-    def _teach_teacher(self, teacher: Teacher) -> None:
+    def _prepare_teacher(self, teacher: Teacher) -> None:
         """Trains the teacher a head for the data's classes where it knows others, and warns if it is not robust."""
         if not self.teacher_knows:
             self.accelerator.print("the teacher knows other classes: it is trained a head for these first")
@@ -191,6 +195,7 @@ class TrainingRun:
         self.head_seconds += fit_head(self.accelerator, head, self.data.train, self.config.source, place)
 
     def _only_head(self, student: PixelClassifier) -> TrainState:
+        """Tells what a run has cost in which nothing but a head was trained: the passes that computed its features."""
         passes = replace(student.passes)
         images = passes.forward * self.accelerator.num_processes
         return TrainState(epoch=self.config.training.epochs, images=images, passes={"student": passes})

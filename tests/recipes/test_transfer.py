@@ -105,10 +105,10 @@ def test_bad_input_ends_in_one_sentence_and_writes_nothing(tmp_path, teacher):
 
 
 @pytest.mark.parametrize(
-    "alignment", [IGAMOptions(ramp=2), IGAMOptions(gradient_of="random-logits", logit_weight=1.0, start=1)]
+    "options", [IGAMOptions(ramp=2), IGAMOptions(gradient_of="random-logits", logit_weight=1.0, start=1)]
 )
-def test_igam_trains_a_student_of_another_architecture(tmp_path, teacher, alignment):
-    result = transfer.igam(config(teacher, tmp_path / "run"), alignment)
+def test_igam_trains_a_student_of_another_architecture(tmp_path, teacher, options):
+    result = transfer.igam(config(teacher, tmp_path / "run"), options)
     assert result.classifier.architecture == "vit_tiny_patch16_224"
     assert (tmp_path / "run" / "student" / "model.safetensors").is_file()
 

@@ -72,7 +72,7 @@ def main(output: str) -> None:
     results = {}
     for name, method in RUNS:
         (architecture, arguments), objective_for = STUDENTS[name], METHODS[method]
-        # As robust_hub.runs makes it: a discriminator rests at times.
+        # As robust_hub.launch makes it: a discriminator rests at times.
         unused = DistributedDataParallelKwargs(find_unused_parameters=True)
         accelerator = Accelerator(cpu=True, kwargs_handlers=[unused])
         shard = Shard(accelerator.process_index, accelerator.num_processes, accelerator.gradient_accumulation_steps)
