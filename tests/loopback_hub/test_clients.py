@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from tests.loopback.conftest import LARGE, NAME, SMALL, put
+from tests.loopback_hub.conftest import LARGE, NAME, SMALL, put
 from tests.loopback_hub.server import READ_TOKEN, STRANGER_TOKEN, WRITE_TOKEN, xet_store
 
 CARD = (

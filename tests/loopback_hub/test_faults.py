@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, LocalEntryNotFoundError
 
-from tests.loopback.conftest import LARGE, NAME, SMALL, put
+from tests.loopback_hub.conftest import LARGE, NAME, SMALL, put
 from tests.loopback_hub.server import WRITE_TOKEN, HubServer
 
 
