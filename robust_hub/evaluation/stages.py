@@ -4,14 +4,13 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor, nn
 
-from robust_hub.attacks import Stage, eval_mode
+from robust_hub.attacks import AutoAttack, Stage, eval_mode
 from robust_hub.data import Loader, mix
 from robust_hub.evaluation.accuracy import Cost, Evaluation
 from robust_hub.evaluation.evidence import Evidence, merge
@@ -23,26 +22,12 @@ from robust_hub.threats import Threat
 from robust_hub.types import Images, Labels, Mask
 
 
-@runtime_checkable
-class Ensemble(Protocol):
-    """Attacks that follow each other, each on what the ones before have left standing, as in `AutoAttack`."""
-
-    @property
-    def threat(self) -> Threat:
-        """The ball of all of them."""
-        ...
-
-    def stages(self, num_classes: int) -> dict[str, Stage]:
-        """Gives the attacks in their order, by their names."""
-        ...
-
-
 def evaluate_in_stages(
     accelerator: Accelerator,
     classifier: PixelClassifier,
     search: nn.Module,
     loader: Loader,
-    attack: Ensemble,
+    attack: AutoAttack,
     *,
     seed: int,
     journal: Journal,

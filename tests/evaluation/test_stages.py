@@ -14,17 +14,15 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from robust_hub.attacks import APGD, SearchClassifier, Square, TargetedFAB
+from robust_hub.attacks import APGD, AutoAttack, SearchClassifier, Square, TargetedFAB
 from robust_hub.evaluation import Evidence, Journal, confirm, evaluate_in_stages, search_classifier
 from robust_hub.models import PixelClassifier
-from robust_hub.threats import L2, Linf, Threat
+from robust_hub.threats import L2, Linf
 
 
-@dataclass(frozen=True)
-class Small:
+@dataclass(frozen=True, repr=False)
+class Small(AutoAttack):
     """An ensemble of small budgets."""
-
-    threat: Threat
 
     def stages(self, num_classes: int) -> dict:
         return {
