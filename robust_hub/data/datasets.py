@@ -133,7 +133,7 @@ def load_data(source: Source, *, seed: int = 0) -> Data:
         )
     three, origins = _three(name, splits, seed)
     notes = [*notes, *hidden, *settled]
-    # A set whose images can't be read at all is told before anything else is looked at.
+    # The first image is opened here, so that a set that can't be read is told at once and not when it is trained on.
     read_header(three[0][0]["image"], three[0][0]["where"])
     for split, rows in zip(("validation", "test"), three[1:], strict=True):
         if origins[split].startswith("split "):

@@ -54,7 +54,7 @@ def save(
         provenance: for config.json and README.md.
         label_names: class names in the order of the logits; empty where nobody knows them.
         report: of its evaluation; None where there was none.
-        pictures: plots that the provenance name, copied into the folder.
+        pictures: plots that the provenance names, copied into the folder.
 
     Raises:
         RuntimeError: when what was written does not give the same logits again.
