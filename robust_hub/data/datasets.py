@@ -1,24 +1,19 @@
-"""Finds a data set, its columns and its three splits, and checks all of it before any training starts."""
+"""A data set as train, validation and test, checked and told before any training starts."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet
-from datasets import ClassLabel, Dataset, Features, Image, Value, load_dataset, load_dataset_builder
+from datasets import ClassLabel, Dataset, Image, Value
 
-from robust_hub.data.builtin import BUILTIN
 from robust_hub.data.classes import compare_with_train, drop_hidden, settle_classes
-from robust_hub.data.folders import read_image_folder
 from robust_hub.data.images import read_header
+from robust_hub.data.opening import find_column, open_splits, with_images
 from robust_hub.data.source import Source
-from robust_hub.errors import close_names, first_line
+from robust_hub.data.splitting import in_three
 
-HELD_OUT = 0.1
-TEST_HELD_OUT = 0.2
 MOST_CLASSES_SHOWN = 20
 
 
@@ -111,14 +106,14 @@ def load_data(source: Source, *, seed: int = 0) -> Data:
             range, or a split is empty.
     """
     name = source.data
-    splits, notes = _open(name)
+    splits, notes = open_splits(name)
     columns = next(iter(splits.values())).features
-    image = source.image_column or _column(name, columns, Image, "image")
-    label = source.label_column or _column(name, columns, ClassLabel, "label")
+    image = source.image_column or find_column(name, columns, Image, "image")
+    label = source.label_column or find_column(name, columns, ClassLabel, "label")
     for column in (image, label):
         if column not in columns:
             raise ValueError(f"{name} has no column '{column}'; its columns are {', '.join(columns)}")
-    splits = {split: _with_images(name, rows, image) for split, rows in splits.items()}
+    splits = {split: with_images(name, rows, image) for split, rows in splits.items()}
     splits, hidden = drop_hidden(name, splits, label)
     in_order = dict(sorted(splits.items(), key=lambda named: named[0] != "train"))
     label_names, labels, settled = settle_classes(name, in_order, label)
@@ -131,7 +126,7 @@ def load_data(source: Source, *, seed: int = 0) -> Data:
             .add_column("row", list(range(len(rows))))
             .add_column("where", [f"row {row} of split {split} of {name}" for row in range(len(rows))])
         )
-    three, origins = _three(name, splits, seed)
+    three, origins = in_three(name, splits, seed)
     notes = [*notes, *hidden, *settled]
     # The first image is opened here, so that a set that can't be read is told at once and not when it is trained on.
     read_header(three[0][0]["image"], three[0][0]["where"])
@@ -162,116 +157,3 @@ def split_sha256(rows: Dataset) -> str:
         digest.update(f"{label} {len(encoded)}\n".encode())
         digest.update(encoded)
     return digest.hexdigest()
-
-
-def _open(name: str) -> tuple[dict[str, Dataset], list[str]]:
-    """Gives the splits as they are called, and notes of what was left out."""
-    if name in BUILTIN:
-        return {"train": BUILTIN[name]()}, []
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if (of_images := read_image_folder(folder)) is not None:
-            return of_images
-        _check_parquet(folder)
-    elif name.startswith((".", "/", "~")):
-        siblings = [path.name for path in folder.parent.glob("*")] if folder.parent.is_dir() else []
-        raise ValueError(f"there is no folder {folder}{close_names(folder.name, siblings)}")
-    try:
-        loaded = load_dataset(str(folder) if folder.is_dir() else name)
-    except Exception as error:  # datasets raises many types here; the user needs the one sentence
-        near = close_names(name, [*BUILTIN, *(path.name for path in Path().glob("[!.]*/"))])
-        raise ValueError(
-            f"'{name}' is neither digits, synthetic nor a folder that can be read, and the Hub did not give it{near} "
-            f"({first_line(error)})"
-        ) from error
-    if not isinstance(loaded, Mapping):
-        return {"train": loaded}, []
-    splits = {str(split): rows for split, rows in loaded.items()}
-    return _with_own_features(folder, splits) if folder.is_dir() and len(splits) > 1 else splits, []
-
-
-def _with_own_features(folder: Path, splits: dict[str, Dataset]) -> dict[str, Dataset]:
-    """Reads each split of parquet files by what its own tell: `datasets` takes the features of the first for all."""
-    data_files = load_dataset_builder(str(folder)).config.data_files or {}
-    files = {
-        str(split): [str(file) for file in found if str(file).endswith(".parquet")]
-        for split, found in data_files.items()
-    }
-    if any(not files.get(split) for split in splits):
-        return splits
-    schemas = {split: pyarrow.parquet.read_schema(own[0]).metadata or {} for split, own in files.items()}
-    if len({schema.get(b"huggingface") for schema in schemas.values()}) == 1:
-        return splits
-    own = {split: load_dataset("parquet", data_files={split: files[split]}, split=split) for split in splits}
-    return {split: rows for split, rows in own.items() if isinstance(rows, Dataset)}
-
-
-def _check_parquet(folder: Path) -> None:
-    rows: dict[str, int] = {}
-    for file in sorted(folder.rglob("*.parquet")):
-        try:
-            with pyarrow.parquet.ParquetFile(file) as table:
-                split = file.stem.split("-")[0]
-                rows[split] = rows.get(split, 0) + table.metadata.num_rows
-        except (pyarrow.ArrowInvalid, OSError) as error:
-            raise ValueError(f"{file} is not a readable parquet file; fetch it again ({error})") from error
-    for split, count in rows.items():
-        if not count:
-            raise ValueError(f"split {split} of {folder} is empty; every split needs at least one image")
-
-
-def _column(name: str, columns: Mapping, kind: type, usual: str) -> str:
-    found = [column for column, feature in columns.items() if isinstance(feature, kind)]
-    if usual in found:
-        return usual
-    if len(found) == 1:
-        return found[0]
-    have = f"{len(found)} ({', '.join(found)})" if found else f"none among {', '.join(columns)}"
-    raise ValueError(f"{name} must have one {kind.__name__} column, found {have}; name it with --{usual}-column")
-
-
-def _with_images(name: str, rows: Dataset, column: str) -> Dataset:
-    """Takes bytes, paths, or both as pandas writes them, for images."""
-    feature = rows.features[column]
-    if isinstance(feature, Image):
-        return rows
-    is_cell = isinstance(feature, dict | Features) and set(feature) == {"bytes", "path"}
-    if is_cell or getattr(feature, "dtype", "") in ("binary", "large_binary", "string", "large_string"):
-        return rows.cast_column(column, Image())
-    raise ValueError(
-        f"column '{column}' of {name} must hold images, bytes of image files or paths to them, got {feature}"
-    )
-
-
-def _three(name: str, splits: dict[str, Dataset], seed: int) -> tuple[list[Dataset], dict[str, str]]:
-    """Gives train, validation and test, and where each of them is from."""
-
-    def take(*names: str) -> tuple[Dataset, str] | None:
-        return next(((splits[split], f"split {split}") for split in names if split in splits), None)
-
-    train, validation, test = take("train"), take("validation", "valid", "val", "dev"), take("test")
-    if train is None:
-        raise ValueError(f"{name} must have a split named train, got {', '.join(splits)}")
-    if test is None:
-        test, validation = validation, None
-    if test is None:
-        train, test = _hold_out(name, train, TEST_HELD_OUT, "a fifth", seed)
-    if validation is None:
-        train, validation = _hold_out(name, train, HELD_OUT, "a tenth", seed)
-    found = {"train": train, "validation": validation, "test": test}
-    for split, (rows, _) in found.items():
-        if len(rows) == 0:
-            raise ValueError(f"split {split} of {name} is empty; every split needs at least one image")
-    return [rows for rows, _ in found.values()], {split: origin for split, (_, origin) in found.items()}
-
-
-def _hold_out(
-    name: str, split: tuple[Dataset, str], share: float, told: str, seed: int
-) -> tuple[tuple[Dataset, str], tuple[Dataset, str]]:
-    rows, origin = split
-    if len(rows) < 2:
-        raise ValueError(f"split train of {name} has {len(rows)} images, too few to hold any out; it needs at least 2")
-    order = np.random.default_rng(seed).permutation(len(rows))
-    held_out = max(1, round(share * len(rows)))
-    kept, taken = rows.select(np.sort(order[held_out:])), rows.select(np.sort(order[:held_out]))
-    return (kept, origin), (taken, f"{told} of train, held out by seed")

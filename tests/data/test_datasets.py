@@ -11,8 +11,8 @@ from PIL import Image as PILImage
 from sklearn.datasets import load_digits
 
 from robust_hub.data import Source, evaluation_loader, load_data, subset
-from robust_hub.data.datasets import HELD_OUT, TEST_HELD_OUT
 from robust_hub.data.images import fit_image, image_to_tensor, read_image
+from robust_hub.data.splitting import HELD_OUT, TEST_HELD_OUT
 
 MNIST = Path(__file__).parents[2] / "../shared/data/mnist"
 NAMES = ["cat", "dog"]
