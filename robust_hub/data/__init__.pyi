@@ -13,3 +13,4 @@ from .sharding import Shard as Shard
 from .sharding import mix as mix
 from .source import Augmentation as Augmentation
 from .source import Source as Source
+from .splitting import Rule as Rule

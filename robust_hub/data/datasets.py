@@ -12,7 +12,7 @@ from robust_hub.data.classes import compare_with_train, drop_hidden, settle_clas
 from robust_hub.data.images import read_header
 from robust_hub.data.opening import find_column, open_splits, with_images
 from robust_hub.data.source import Source
-from robust_hub.data.splitting import in_three
+from robust_hub.data.splitting import TODAY, Rule, in_three
 
 MOST_CLASSES_SHOWN = 20
 
@@ -31,6 +31,7 @@ class Data:
     label_names: list[str]
     origins: dict[str, str]
     notes: list[str]
+    rule: Rule
 
     @property
     def num_classes(self) -> int:
@@ -91,7 +92,7 @@ class Data:
         return f"images: {sizes}, {colour}; the network takes {width}x{height} px, {channels} channels"
 
 
-def load_data(source: Source, *, seed: int = 0) -> Data:
+def load_data(source: Source, *, seed: int = 0, rule: Rule = TODAY) -> Data:
     """Loads an image-classification data set and splits it into train, validation and test.
 
     Columns are found by feature type (Image, ClassLabel) where the source does not name them. A missing validation
@@ -100,6 +101,7 @@ def load_data(source: Source, *, seed: int = 0) -> Data:
     Args:
         source: which data set, and its columns.
         seed: decides which images are held out. Numbers are comparable between runs of one seed only.
+        rule: how the set is divided.
 
     Raises:
         ValueError: when there is no such data set, a file can't be read, a column can't be told, a label is outside its
@@ -133,7 +135,7 @@ def load_data(source: Source, *, seed: int = 0) -> Data:
     for split, rows in zip(("validation", "test"), three[1:], strict=True):
         if origins[split].startswith("split "):
             notes += compare_with_train(name, label_names, splits["train"], split, rows)
-    return Data(Path(name).resolve().name, *three, label_names, origins, notes)
+    return Data(Path(name).resolve().name, *three, label_names, origins, notes, rule)
 
 
 def subset(rows: Dataset, n: int) -> Dataset:

@@ -1,10 +1,34 @@
 """Makes train, validation and test of whatever splits there are."""
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 from datasets import Dataset
 
 HELD_OUT = 0.1
 TEST_HELD_OUT = 0.2
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a set is divided; kept with what was measured on it, so that the same images are found again.
+
+    The defaults are those of evaluations that keep none.
+
+    Attributes:
+        held_out: at random, or of each class in proportion.
+        duplicates: images of test that stand in another split as well: kept in it, or left out.
+        tested: the test split, or all images of a set that is evaluated whole.
+    """
+
+    held_out: Literal["at random", "by class"] = "at random"
+    duplicates: Literal["kept", "left out"] = "kept"
+    tested: Literal["test", "all"] = "test"
+
+
+# Built-in sets keep the split they have, drawn at random.
+TODAY = Rule(held_out="by class", duplicates="left out")
 
 
 def in_three(name: str, splits: dict[str, Dataset], seed: int) -> tuple[list[Dataset], dict[str, str]]:

@@ -161,6 +161,7 @@ def report_on(
         command=told_command(),
         hardware=hardware(accelerator),
         versions=versions(),
+        rule=data.rule,
     )
 
 

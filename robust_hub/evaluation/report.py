@@ -1,6 +1,6 @@
 """What an evaluation ends with: evaluation.json, which tells all of it, and one table."""
 
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import MISSING, asdict, astuple, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -9,7 +9,7 @@ import numpy as np
 from tabulate import tabulate
 
 from robust_hub.attacks import protocol_of
-from robust_hub.data import Source
+from robust_hub.data import Rule, Source
 from robust_hub.errors import CheckpointError
 from robust_hub.evaluation.accuracy import Accuracy, Check, Cost, Evaluation
 from robust_hub.files import as_record, read_json, write_json
@@ -54,6 +54,7 @@ class Report:
         command: what measured it.
         hardware: where.
         versions: of the packages that matter.
+        rule: how the tested images were drawn from the set.
     """
 
     model: str
@@ -72,6 +73,7 @@ class Report:
     command: str
     hardware: str
     versions: dict[str, str]
+    rule: Rule = field(default_factory=Rule)
 
     @property
     def data(self) -> str:
@@ -103,10 +105,10 @@ class Report:
         if not file.is_file():
             raise CheckpointError(f"there is no {EVALUATION} in {folder}; evaluate it with evaluate.py")
         told = read_json(file)
-        kinds = {field.name: field.type for field in fields(cls) if field.name != "evaluation"}
-        missing = [name for name in (*kinds, "evaluation") if name not in told]
+        missing = [each.name for each in fields(cls) if each.default_factory is MISSING and each.name not in told]
         if missing:
             raise CheckpointError(f"{file} is none of ours (it lacks {', '.join(missing)}); evaluate again")
+        kinds = {each.name: each.type for each in fields(cls) if each.name in told and each.name != "evaluation"}
         values = {name: as_record(kind, told[name], f"{file}, {name},") for name, kind in kinds.items()}
         try:
             parse_threat(values["threat"])
@@ -162,7 +164,11 @@ class Report:
             "clean": _digits(evaluation.clean),
             "survivors": {stage: _digits(mask) for stage, mask in evaluation.survivors.items()},
         }
-        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        told = {each.name: getattr(self, each.name) for each in fields(self) if each.default_factory is MISSING}
+        # What evaluations of before do not tell is told where it is not as it was, so that theirs are written again
+        # as they were.
+        if self.rule != Rule():
+            told["rule"] = asdict(self.rule)
         return {
             **told,
             "source": asdict(self.source),

@@ -77,7 +77,7 @@ def verify_evaluation(classifier: PixelClassifier, folder: Path, *, data: str = 
         raise CheckpointError(f"{folder} calls its data set '{report.source.data}'; say where that is with --data")
     source = replace(report.source, data=data) if data else report.source
     try:
-        rows = subset(load_data(source).test, source.test_images)
+        rows = subset(load_data(source, rule=report.rule).test, source.test_images)
     except ValueError as error:
         raise CheckpointError(f"{error}; say where the data is with --data") from error
     if split_sha256(rows) != report.data_sha256 or len(rows) != len(report.evaluation.clean):
