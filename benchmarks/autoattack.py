@@ -58,7 +58,9 @@ def main(
     """
     classifier, ball = load(model).eval(), parse_threat(threat)
     rows = subset(load_data(Source(data)).test, images)
-    (pixels, labels), *_ = evaluation_loader(rows, classifier.input_size, batch_size=images, device=torch.device("cpu"))
+    (pixels, labels), *_ = evaluation_loader(
+        rows, classifier.preprocessing, batch_size=images, device=torch.device("cpu")
+    )
     standing = _robust(classifier, pixels, labels)
     strict = search_classifier(classifier, "float32", pixels[:8])
     fast = search_classifier(classifier, "bfloat16", pixels[:8])

@@ -83,7 +83,7 @@ def recompute(classifier: PixelClassifier, images: Tensor, labels: Tensor) -> No
 
 def everything(rows: Dataset, classifier: PixelClassifier) -> tuple[Tensor, Tensor]:
     """Reads a split into memory."""
-    batches = list(evaluation_loader(rows, classifier.input_size, batch_size=250, device=torch.device("cpu")))
+    batches = list(evaluation_loader(rows, classifier.preprocessing, batch_size=250, device=torch.device("cpu")))
     return torch.cat([images for images, _ in batches]), torch.cat([labels for _, labels in batches])
 
 

@@ -19,6 +19,7 @@ from torchvision import transforms
 from tqdm import trange
 
 from robust_hub.data import Source, evaluation_loader, load_data, training_loader
+from robust_hub.models import Preprocessing
 
 TURNS = 5
 IMAGES = 10_000
@@ -49,9 +50,11 @@ def main(folder: tyro.conf.Positional[str]) -> None:
     data = load_data(Source(folder))
     rows = data.train.select(range(IMAGES))
     ours = training_loader(
-        rows, (3, 32, 32), batch_size=128, augmentation="crop-flip", seed=0, device=torch.device("cpu")
+        rows, Preprocessing((3, 32, 32)), batch_size=128, augmentation="crop-flip", seed=0, device=torch.device("cpu")
     )
-    ((pixels, labels),) = evaluation_loader(rows, (3, 32, 32), batch_size=IMAGES, device=torch.device("cpu"))
+    ((pixels, labels),) = evaluation_loader(
+        rows, Preprocessing((3, 32, 32)), batch_size=IMAGES, device=torch.device("cpu")
+    )
     theirs = DataLoader(
         Decoded((255 * pixels).round().byte(), labels),
         batch_size=128,

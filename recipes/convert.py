@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from robust_hub import conversion, launch, model_folder
-from robust_hub.launch import Json, command_line, tell
+from robust_hub.launch import Json, LabelNames, command_line, tell
 from robust_hub.model_folder import Provenance, model_name, short_name
 from robust_hub.models import PixelClassifier
 from robust_hub.threats import parse_threat
@@ -55,7 +55,8 @@ class Claims:
         threat: linf:EPS or l2:EPS, in pixel units; what it was trained to withstand.
         method: how it was trained.
         origin: where it comes from, an address or a citation.
-        label_names: class names in the order of the logits; none where they are not known.
+        label_names: class names in the order of the logits, a JSON list of them, or a file with one on each line; none
+            where they are not known.
     """
 
     license: str
@@ -63,7 +64,7 @@ class Claims:
     threat: str
     method: str
     origin: str = ""
-    label_names: tuple[str, ...] = ()
+    label_names: LabelNames = ()
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,10 @@ def convert(config: Config) -> None:
     num_classes = conversion.count_classes(foreign.weights)
     label_names = list(config.claims.label_names)
     if label_names and len(label_names) != num_classes:
-        raise ValueError(f"the checkpoint has {num_classes} classes and --label-names has {len(label_names)} names")
+        raise ValueError(
+            f"the checkpoint has {num_classes} classes and --label-names has {len(label_names)} names; give one for "
+            "each"
+        )
     classifier = conversion.create_target(
         config.architecture,
         config.model_args,
@@ -134,6 +138,7 @@ def check(config: Config) -> None:
     parse_threat(config.claims.threat)
     if config.output.exists():
         raise ValueError(f"{config.output} is there already; choose another --output")
+    launch.check_apart(config.output)
 
 
 def provenance_of(config: Config, classifier: PixelClassifier, proof: str) -> Provenance:

@@ -11,7 +11,8 @@ perturbed ones that its evidence keeps: seconds, for anyone who doubts the figur
 Expected of resnet18_cifar.nfgsm_linf8_cifar10 (quick, n = 1,000, linf 8/255): 69.5 clean, 35.9 robust, no flag.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -20,7 +21,7 @@ from robust_hub import attacks, data, evaluation, hub, launch, model_folder, mod
 from robust_hub.attacks import Version
 from robust_hub.data import Source
 from robust_hub.evaluation import SearchPrecision
-from robust_hub.launch import Output, command_line
+from robust_hub.launch import LabelNames, Output, command_line
 from robust_hub.names import EVALUATION, public
 from robust_hub.threats import parse_threat
 
@@ -34,13 +35,15 @@ class Config:
 
     Attributes:
         model: hf-hub:ORG/NAME, local-dir:FOLDER, or the name of weights that timm knows.
-        source: the images; the test split is used.
+        source: the images; the test split is used, or all of them.
         output: where the run writes.
         threat: linf:EPS or l2:EPS, in pixel units.
         version: standard is AutoAttack; quick is its first two attacks, which is not.
         search_precision: of the network the attacks search on; every verdict is float32's.
-        surrogates: more classifiers whose adversarial images are tried on the model, besides its teacher where that
-            can be loaded, and a plain one trained in passing.
+        label_names: what the model's logits stand for, in their order, where its folder does not tell it rightly:
+            names of the data's classes, a JSON list of them, or a file with one on each line.
+        surrogates: more classifiers whose adversarial images are tried on the model, besides its teacher and a plain
+            one trained in passing, where these take the same images.
         honesty_images: how many images the honesty checks use.
         batch_size: images at a time on each process; halved where they do not fit into memory.
         seed: of the random starts.
@@ -53,6 +56,7 @@ class Config:
     threat: str = "linf:8/255"
     version: Version = "standard"
     search_precision: SearchPrecision = "float32"
+    label_names: LabelNames = ()
     surrogates: tuple[str, ...] = ()
     honesty_images: int = 200
     batch_size: int = 128
@@ -63,6 +67,10 @@ class Config:
         for option in ("honesty_images", "batch_size"):
             if getattr(self, option) < 1:
                 raise ValueError(f"--{option.replace('_', '-')} must be at least 1, got {getattr(self, option)}")
+        if self.output.log_with != "none":
+            raise ValueError(
+                f"--log-with {self.output.log_with} has no effect, as an evaluation has no curves; leave it away"
+            )
         if self.update_card and not self.model.startswith("local-dir:"):
             raise ValueError(f"--update-card writes into a folder; download {self.model} and evaluate local-dir:FOLDER")
 
@@ -73,10 +81,17 @@ def main(config: Config) -> None:
     accelerator = launch.make_accelerator(config.output)
     classifier, folder = hub.load_with_folder(config.model)
     classifier.to(accelerator.device).eval()
-    images = data.load_data(config.source)
+    images = data.load_test_data(config.source)
     models.check_channels(classifier)
     accelerator.print(images.description())
-    models.check_label_names(classifier, images.label_names)
+    claimed = folder.info.clean_accuracy.value if folder and folder.info else 0.0
+    order = evaluation.find_class_order(classifier, images, stated=config.label_names, claimed=claimed)
+    if not order.label_names:
+        raise ValueError(f"{order.told}; choose a model of this data set, or name its logits with --label-names")
+    if order.told:
+        accelerator.print(order.told)
+    # The labels follow the model, whose weights stay those that are published.
+    images = evaluation.in_order_of(images, order.label_names)
     tested = data.split_sha256(data.subset(images.test, config.source.test_images))
     sha256 = {"model": classifier.fingerprint(), "data": tested}
     identity = launch.identity_of(accelerator, repr(attack), replace(config, update_card=False), sha256=sha256)
@@ -84,42 +99,81 @@ def main(config: Config) -> None:
     if (config.output.folder / EVALUATION).is_file():
         report = evaluation.Report.read(config.output.folder)
     else:
-        launch.claim_output(accelerator, config.output, identity)
+        named = [(name, open_surrogate(name, images, classifier)) for name in config.surrogates]
+        facts = images.facts.shown_to(classifier.input_size)
+        launch.claim_output(accelerator, config.output, identity, facts=asdict(facts))
+        accelerator.print(facts.describe_sizes())
+        surrogates = called_apart([*passing_surrogates(accelerator, config, images, classifier, folder), *named])
         model = folder.place if folder else config.model
-        surrogates = open_surrogates(accelerator, config, images, classifier, folder)
         report = evaluation.measure(accelerator, classifier, images, attack, config, model=model, surrogates=surrogates)
     accelerator.print(report.table())
+    evaluation.finish(accelerator, classifier, images, attack.threat, config, report)
     if config.update_card and accelerator.is_main_process:
         # Config takes no other model than a local-dir:FOLDER then.
         assert folder is not None
         model_folder.add_evaluation(folder.path, report, config.output.folder)
-    accelerator.end_training()
+    launch.end_training(accelerator)
 
 
-def open_surrogates(
+def open_surrogate(name: str, images: "data.Data", classifier: "models.PixelClassifier") -> "models.PixelClassifier":
+    """Loads a classifier to transfer from, its logits in the order of the data's classes.
+
+    Raises:
+        ValueError: when it can't be loaded, or takes other images or knows other classes than the evaluated one.
+    """
+    surrogate = hub.load(name).to(classifier.mean.device).eval()
+    if surrogate.input_size != classifier.input_size:
+        takes, wanted = ("x".join(map(str, each.input_size)) for each in (surrogate, classifier))
+        raise ValueError(
+            f"the surrogate {public(name)} takes images of {takes} and the model of {wanted} (channels, height, "
+            "width); choose one of the same"
+        )
+    order = evaluation.find_class_order(surrogate, images)
+    if not order.label_names:
+        raise ValueError(
+            f"the surrogate {public(name)} must know the classes of the data, but {order.told}; choose another one"
+        )
+    evaluation.reorder_logits(surrogate, order.label_names, images.label_names)
+    return surrogate
+
+
+def passing_surrogates(
     accelerator: "Accelerator",
     config: Config,
     images: "data.Data",
     classifier: "models.PixelClassifier",
     folder: "model_folder.ModelFolder | None",
-) -> dict[str, nn.Module]:
-    """Loads the classifiers to transfer from, and trains the plain one, where they take images of the same size."""
+) -> Iterable[tuple[str, nn.Module]]:
+    """Yields the surrogates that nobody asked for, where they fit: a plain network trained here, and the teacher."""
+    shown, taken = ("x".join(map(str, shape)) for shape in (images.image_shape, classifier.input_size))
+    if not len(images.train):
+        accelerator.print(
+            f"no plain network is trained for the honesty checks, as {images.name} leaves no image to train on; "
+            "--surrogates names others"
+        )
+    elif shown == taken:
+        yield "a plain network", evaluation.train_surrogate(images, config.source, accelerator.device, seed=config.seed)
+    else:
+        accelerator.print(
+            f"no plain network is trained for the honesty checks, as it would take images of {shown} and the model "
+            f"takes {taken} (channels, height, width); --surrogates names others"
+        )
     provenance = folder.provenance if folder else None
-    teacher = provenance.teacher.name if provenance and provenance.teacher else ""
-    plain = evaluation.train_surrogate(images, config.source, accelerator.device, seed=config.seed)
-    surrogates = {"a plain network": plain}
-    for name in filter(None, (teacher, *config.surrogates)):
-        try:
-            surrogates[public(name)] = hub.load(name).to(accelerator.device).eval()
-        except ValueError as error:
-            if name in config.surrogates:
-                raise
-            accelerator.print(f"the teacher is left out of the honesty checks: {error}; --surrogates names it")
-    return {
-        name: surrogate
-        for name, surrogate in surrogates.items()
-        if surrogate.input_size == classifier.input_size and surrogate.num_classes == classifier.num_classes
-    }
+    if not provenance or not provenance.teacher or provenance.teacher.name in config.surrogates:
+        return
+    try:
+        yield provenance.teacher.name, open_surrogate(provenance.teacher.name, images, classifier)
+    except ValueError as error:
+        accelerator.print(f"the teacher is left out of the honesty checks: {error}; --surrogates names others")
+
+
+def called_apart(surrogates: Iterable[tuple[str, nn.Module]]) -> dict[str, nn.Module]:
+    """Names surrogates as a report may; of folders that would be called the same, the later are numbered."""
+    called = {}
+    for name, surrogate in surrogates:
+        told = public(name)
+        called[f"{told} ({len(called) + 1})" if told in called else told] = surrogate
+    return called
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from robust_hub import hub, model_folder, training
 from robust_hub.data import Source
-from robust_hub.launch import Output, command_line
+from robust_hub.launch import LabelNames, Output, command_line
 from robust_hub.methods import Lifelong, LifelongOptions
 from robust_hub.training import TrainingConfig
 
@@ -30,6 +30,9 @@ class Config:
         source: the images.
         output: where the run writes.
         threat: linf:EPS or l2:EPS, in pixel units; used to choose the epoch and to test, never to train.
+        label_names: what the teacher's logits stand for, in their order, where its folder does not tell it rightly:
+            names of the data's classes, a JSON list of them, or a file with one on each line. A teacher that knows the
+            data's classes is shown beside the student.
         training: how all weights are learnt, after the head.
     """
 
@@ -37,13 +40,14 @@ class Config:
     source: Source
     output: Output
     threat: str = "linf:8/255"
+    label_names: LabelNames = ()
     training: TrainingConfig = TRAINING
 
 
 def fine_tune(config: Config, options: LifelongOptions = LifelongOptions()):
     """Trains a head, and then all weights, of a robust classifier."""
     teacher = hub.open_folder(config.teacher)
-    run = training.open_run(config, options, teacher)
+    run = training.open_run(config, options, teacher, label_names=config.label_names)
     student = model_folder.load_with_new_head(teacher, run.data.num_classes)
     head = training.NewHead(training.linear_head(student), student)
     return run.complete(

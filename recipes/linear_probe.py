@@ -15,7 +15,7 @@ from torch import nn
 
 from robust_hub import hub, model_folder, models, training
 from robust_hub.data import Source
-from robust_hub.launch import Output, command_line
+from robust_hub.launch import LabelNames, Output, command_line
 from robust_hub.methods import ProbeOptions, Retraining
 from robust_hub.models import PixelClassifier
 from robust_hub.training import HEAD_TRAINING, TrainingConfig
@@ -30,6 +30,9 @@ class Config:
         source: the images.
         output: where the run writes.
         threat: linf:EPS or l2:EPS, in pixel units; used to test, never to train.
+        label_names: what the teacher's logits stand for, in their order, where its folder does not tell it rightly:
+            names of the data's classes, a JSON list of them, or a file with one on each line. A teacher that knows the
+            data's classes is shown beside the student.
         training: how the head is learnt, and the stages after it.
     """
 
@@ -37,17 +40,38 @@ class Config:
     source: Source
     output: Output
     threat: str = "linf:8/255"
+    label_names: LabelNames = ()
     training: TrainingConfig = HEAD_TRAINING
 
 
 def probe(config: Config, options: ProbeOptions = ProbeOptions()):
     """Trains a head on a frozen robust classifier, and the last stages where asked for."""
+    if not options.retrain_stages:
+        check_head_alone(config)
     teacher = hub.open_folder(config.teacher)
-    run = training.open_run(config, options, teacher)
+    run = training.open_run(config, options, teacher, label_names=config.label_names)
     student, head = make_student(run, teacher, options.mlp)
     # Made now, so that a bad --retrain-stages is refused before the run writes; what it freezes lies below the head.
     retraining = Retraining(student, stages=options.retrain_stages) if options.retrain_stages else None
     return run.complete(student, retraining, head=head, starts_from=teacher.public_place)
+
+
+def check_head_alone(config: Config) -> None:
+    """Checks that nothing is asked for that a head has no use for, as its features are computed once.
+
+    Raises:
+        ValueError: when something is.
+    """
+    if config.source.augmentation == "crop":
+        raise ValueError(
+            "--augmentation crop has no effect on a head alone, which sees each image whole; say crop-flip to show it "
+            "mirrored as well, or none, or train more than the head with --retrain-stages"
+        )
+    if config.output.log_with != "none":
+        raise ValueError(
+            f"--log-with {config.output.log_with} has no effect on a head alone, which has no curves; leave it away, "
+            "or train more than the head with --retrain-stages"
+        )
 
 
 def make_student(

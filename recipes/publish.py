@@ -63,7 +63,9 @@ def publish_folder(
     tell(f"{'published' if done.new else 'there already'}: {done.url}")
     if done.others:
         tell(f"left alone in the repository: {', '.join(done.others)}")
-    tell(f"timm.create_model('hf-hub:{destination.repo_id}', pretrained=True)")
+    is_on_main = destination.revision == "main" and not destination.create_pr
+    revision = "" if is_on_main else f"@{done.commit}"
+    tell(f"timm.create_model('hf-hub:{destination.repo_id}{revision}', pretrained=True)")
 
 
 def publish_all(*, data: Path = Path(), private: bool = False, dry_run: bool = False) -> None:

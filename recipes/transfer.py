@@ -17,7 +17,7 @@ from pathlib import Path
 
 from robust_hub import hub, training
 from robust_hub.data import Source
-from robust_hub.launch import Json, Output, command_line
+from robust_hub.launch import Json, LabelNames, Output, command_line
 from robust_hub.methods import (
     ARD,
     IGAM,
@@ -57,6 +57,8 @@ class Config:
         image_size: side in px of the images that an untrained student takes, where it takes any; 0 for that of the
             images or, where they are of several sizes, the median short side, at most the architecture's usual size.
         threat: linf:EPS or l2:EPS, in pixel units; used to choose the epoch and to test, never to train.
+        label_names: what the teacher's logits stand for, in their order, where its folder does not tell it rightly:
+            names of the data's classes, a JSON list of them, or a file with one on each line.
         training: how weights are learnt.
     """
 
@@ -67,12 +69,23 @@ class Config:
     student_args: Json = field(default_factory=dict)
     image_size: int = 0
     threat: str = "linf:8/255"
+    label_names: LabelNames = ()
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
 def igam(config: Config, options: IGAMOptions = IGAMOptions()):
     """Makes the student's input gradients those of the teacher."""
-    return transfer(config, options, lambda student, run: IGAM(student, run.require_teacher(), options))
+
+    def objective(student: PixelClassifier, run: "training.TrainingRun") -> Objective:
+        steps = config.training.epochs * (len(run.data.train) // config.training.batch_size)
+        if options.start >= max(1, steps):
+            raise ValueError(
+                f"--start {options.start} leaves the gradients none of the {steps} steps of {config.training.epochs} "
+                "epochs; start earlier, or train longer"
+            )
+        return IGAM(student, run.require_teacher(), options)
+
+    return transfer(config, options, objective)
 
 
 def mixacm(config: Config, options: MixACMOptions = MixACMOptions()):
@@ -119,6 +132,8 @@ def digits(output: Path = Path("runs/digits"), *, resume: bool = False) -> None:
         output: where the two runs write: OUTPUT/plain and OUTPUT/igam.
         resume: goes on with a run that was killed.
     """
+    # Of the two runs, the second may not have begun.
+    second = Output(output / "igam", resume and (output / "igam").exists())
     config = Config(
         teacher=DIGITS_TEACHER,
         student="vit_tiny_patch16_224",
@@ -130,7 +145,7 @@ def digits(output: Path = Path("runs/digits"), *, resume: bool = False) -> None:
     )
     run, student, _ = open_transfer(config, PlainOptions())
     baseline = run.train(student, Plain(student))
-    longer = replace(config, output=Output(output / "igam", resume), training=replace(config.training, epochs=60))
+    longer = replace(config, output=second, training=replace(config.training, epochs=60))
     options = IGAMOptions(weight=0.3, gradient_of="random-logits", logit_weight=1.0, noise=0.1, ramp=100)
     transfer(
         longer, options, lambda student, run: IGAM(student, run.require_teacher(), options), compare_with=[baseline]
@@ -153,7 +168,8 @@ def transfer(
 
 def open_transfer(config: Config, options: Options) -> "tuple[training.TrainingRun, PixelClassifier, str]":
     """Opens the run, and its student with the name of the model that it starts from, if any."""
-    run = training.open_run(config, options, hub.open_folder(config.teacher))
+    teacher = hub.open_folder(config.teacher)
+    run = training.open_run(config, options, teacher, label_names=config.label_names)
     student, starts_from = hub.open_student(config.student, config.student_args, run.data, image_size=config.image_size)
     check_same_task(student, run.require_teacher())
     return run, student, starts_from

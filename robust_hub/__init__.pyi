@@ -14,6 +14,7 @@ from . import training as training
 from .evaluation.in_memory import evaluate as evaluate
 from .hub.catalogue import list_models as list_models
 from .hub.loading import load as load
+from .hub.prediction import predict as predict
 from .models.pixel_classifier import PixelClassifier as PixelClassifier
 from .models.teacher import Teacher as Teacher
 from .threats import L2 as L2

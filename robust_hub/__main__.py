@@ -1,17 +1,27 @@
-"""The command line `robust_hub`: finds, shows, downloads and verifies robust models."""
+"""The command line `robust_hub`: finds, shows, downloads and verifies robust models, and labels photos by them."""
 
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 from tabulate import tabulate
 
-from robust_hub import hub
+from robust_hub import hub, launch
 from robust_hub.errors import CheckpointError
 from robust_hub.launch import command_line, tell
 from robust_hub.leaderboard import model_table
 from robust_hub.names import CONFIG
+
+if TYPE_CHECKING:
+    from robust_hub.hub import Prediction
+
+# Of a program that SIGPIPE ends.
+NOBODY_READS = 141
 
 
 @wraps(hub.list_models)
@@ -75,9 +85,64 @@ def verify_(name: tyro.conf.Positional[str], *, data: str = "") -> None:
     tell(hub.verify(name, data=data))
 
 
+def predict_(
+    name: tyro.conf.Positional[str], paths: tyro.conf.Positional[tuple[Path, ...]], *, csv: Path | None = None
+) -> None:
+    """Labels photos by a model: the five likeliest labels of each, with their probabilities.
+
+    Args:
+        name: hf-hub:ORG/NAME, local-dir:FOLDER, a name of the catalogue, or of weights that timm knows.
+        paths: photos, and folders in which all are meant.
+        csv: a new file, for a table instead of lines.
+    """
+    if csv is not None and (csv.exists() or not csv.parent.is_dir()):
+        wrong = f"{csv} is there already" if csv.exists() else f"there is no folder {csv.parent}"
+        raise ValueError(f"{wrong}; choose another --csv")
+    predictions, unread = hub.predict(name, paths), []
+    # Lines in a terminal tell themselves how far it is.
+    is_shown = sys.stderr.isatty() and (csv is not None or not sys.stdout.isatty())
+
+    def readable() -> "Iterator[Prediction]":
+        for prediction in launch.progress(predictions, desc="photos", disable=not is_shown):
+            if prediction.problem:
+                unread.append(prediction.problem)
+            else:
+                yield prediction
+        with redirect_stdout(sys.stderr):
+            for problem in unread:
+                tell(f"warning: {problem}")
+            if unread:
+                tell(f"{len(unread):,} of {len(predictions):,} photos can't be read")
+        if len(unread) == len(predictions):
+            sys.exit(1)
+
+    if csv is not None:
+        hub.write_csv(readable(), csv)
+        tell(f"written: {csv}")
+        return
+    for prediction in readable():
+        labels = (f"{label} {100 * probability:.1f} %" for label, probability in prediction.top)
+        tell(f"{prediction.path}: {', '.join(labels)}")
+
+
 def main() -> None:
     """Runs the command line."""
-    command_line({"list": list_, "show": show, "download": download_, "verify": verify_}, launcher="")
+    commands: dict[str, Callable] = {
+        "list": list_,
+        "show": show,
+        "download": download_,
+        "verify": verify_,
+        "predict": predict_,
+    }
+    try:
+        try:
+            command_line(commands, launcher="")
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more as it ends, and would say that it can't.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(NOBODY_READS)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,23 @@
 """Errors about what somebody else wrote, and the turns of phrase that sentences share."""
 
+import json
+import os
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from urllib.parse import quote
+
+# What a message of somebody else's may quote and nobody may read: a token, by its form, in a header or in the query of
+# a signed address, and the name and password in an address.
+SECRETS = {
+    r"\bhf_\w+": "***",
+    r"(?i)\b(bearer|basic)\s+[^\s'\",)]+": r"\1 ***",
+    r"(?i)\b([\w-]*(?:signature|token|credential|secret|password))=[^\s&'\",)]+": r"\1=***",
+    r"://[^/\s'\"]*@": "://***@",
+}
+# Shorter ones are no secrets, and would blacken words.
+SHORTEST_SECRET = 6
+TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
 class CheckpointError(ValueError):
@@ -15,5 +31,43 @@ def close_names(name: str, known: Iterable[str]) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Gives the first line of what an error says, or its type where it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """Gives the first line of what an error says, without secrets, or its type where it says nothing.
+
+    Where that ends in a colon, as torch's do about weights that do not fit, the next line belongs to it.
+    """
+    # Before the lines are parted, as a token may hold the end of one.
+    told = without_secrets(str(error).strip(), *(os.environ.get(name, "") for name in TOKEN_VARIABLES))
+    first, *others = (told or type(error).__name__).splitlines()
+    return f"{first} {others[0].strip()}" if first.endswith(":") and others else first
+
+
+def without_secrets(text: str, *tokens: str) -> str:
+    """Blackens what may not be read in a message: what looks like a secret, and tokens however they are quoted.
+
+    Args:
+        text: the message.
+        tokens: the secrets that are known.
+    """
+    known = {part for token in tokens for part in (token.strip(), *token.split()) if len(part) >= SHORTEST_SECRET}
+    written = known | {way(token) for token in known for way in (quote, _fully_quoted, _as_python, _as_bytes, _as_json)}
+    for secret in sorted(written, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    for pattern, instead in SECRETS.items():
+        text = re.sub(pattern, instead, text)
+    return text
+
+
+def _fully_quoted(token: str) -> str:
+    return quote(token, safe="")
+
+
+def _as_python(token: str) -> str:
+    return repr(token)[1:-1]
+
+
+def _as_bytes(token: str) -> str:
+    return repr(token.encode())[2:-1]
+
+
+def _as_json(token: str) -> str:
+    return json.dumps(token)[1:-1]

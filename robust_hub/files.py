@@ -1,5 +1,6 @@
 """Files that are whole or absent, and dataclasses as JSON, read as strictly as what a stranger wrote must be."""
 
+import errno
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
 
 from robust_hub.errors import CheckpointError, first_line
 
@@ -38,10 +40,32 @@ def put_in_place(unfinished: Path, place: Path) -> None:
 
 
 @contextmanager
+def writing(place: Path) -> Generator[None]:
+    """Lets what can't be written be an error of the system that names the place, whoever writes it.
+
+    Raises:
+        OSError: when the disk refuses.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(place)
+        raise
+    except SafetensorError as error:
+        raise OSError(errno.EIO, first_line(error), str(place)) from error
+
+
+@contextmanager
 def whole_file(place: Path) -> Generator[Path]:
-    """Gives the name to write a file under; once that has gone well, it takes its place."""
-    yield beside(place)
-    put_in_place(beside(place), place)
+    """Gives the name to write a file under; once that has gone well, it takes its place, else it is gone."""
+    try:
+        with writing(place):
+            yield beside(place)
+            put_in_place(beside(place), place)
+    except BaseException:
+        beside(place).unlink(missing_ok=True)
+        raise
 
 
 @contextmanager
@@ -53,16 +77,17 @@ def whole_folder(place: Path, begin_with: Path | None = None) -> Generator[Path]
     if replaced.is_dir() and not place.exists():
         # A run was killed between the two renames of `put_in_place`.
         replaced.rename(place)
-    if begin_with:
-        shutil.copytree(begin_with.resolve(), unfinished, symlinks=True)
-    else:
-        unfinished.mkdir(parents=True)
     try:
-        yield unfinished
+        with writing(place):
+            if begin_with:
+                shutil.copytree(begin_with.resolve(), unfinished, symlinks=True)
+            else:
+                unfinished.mkdir(parents=True)
+            yield unfinished
+            put_in_place(unfinished, place)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-    put_in_place(unfinished, place)
 
 
 def write_json(file: Path, plain: dict) -> None:

@@ -85,7 +85,7 @@ def trained(place: Path, architecture: str, model_args: dict) -> Path:
     data = load_data(Source("synthetic"))
     torch.manual_seed(0)
     classifier = create_classifier(architecture, model_args, num_classes=4, image_shape=(3, 16, 16))
-    loader = evaluation_loader(data.train, (3, 16, 16), batch_size=64, device=torch.device("cpu"))
+    loader = evaluation_loader(data.train, classifier.preprocessing, batch_size=64, device=torch.device("cpu"))
     optimizer = torch.optim.AdamW(classifier.train().parameters(), lr=0.01)
     for _ in range(4):
         for images, labels in loader:
@@ -116,7 +116,7 @@ def evaluated(place: Path, architecture: str, model_args: dict) -> Path:
     folder, source = trained(place, architecture, model_args), Source("synthetic", test_images=24)
     classifier, data, threat = load(f"local-dir:{folder}").eval(), load_data(source), parse_threat("linf:1/255")
     rows, attack = subset(data.test, source.test_images), AutoAttack(threat, "quick")
-    loader = evaluation_loader(rows, classifier.input_size, batch_size=24, device=torch.device("cpu"))
+    loader = evaluation_loader(rows, classifier.preprocessing, batch_size=24, device=torch.device("cpu"))
     output = place.with_name("evaluation")
     output.mkdir()
     evaluation, costs, evidence = evaluate_in_stages(

@@ -34,7 +34,9 @@ def test_architectures_are_known_to_timm_whichever_is_imported_first(order):
     assert python(f"{order}; print(timm.create_model('resnet18_cifar', num_classes=3).num_classes)") == "3\n"
 
 
-@pytest.mark.parametrize("name", ["load", "list_models", "PixelClassifier", "Teacher", "Linf", "L2", "evaluate"])
+@pytest.mark.parametrize(
+    "name", ["load", "list_models", "predict", "evaluate", "PixelClassifier", "Teacher", "Linf", "L2"]
+)
 def test_what_a_user_needs_is_at_hand(name):
     assert name in dir(robust_hub)
     assert callable(getattr(robust_hub, name))

@@ -34,6 +34,8 @@ LIKE = {
     "head": "fc",
 }
 NAMED_IN_ERRORS = 3
+OTHER_IMAGES = "say with --model-args the image size that it was trained on, for example '{\"img_size\": 224}'"
+OTHER_NETWORK = "check --architecture and --model-args, and leave layers that the network never uses out with --without"
 
 
 @dataclass(frozen=True)
@@ -120,10 +122,15 @@ def _check_all_have_partners(sources: list[Node], targets: list[Node]) -> None:
     lonely_sources, lonely_targets = _excess(sources, targets), _excess(targets, sources)
     if not lonely_sources and not lonely_targets:
         return
+    differing = [_differing(node, lonely_targets) for node in lonely_sources]
+    # There are as many positions as patches, so that other images have others.
+    of_positions = len(lonely_sources) == len(lonely_targets) and all(
+        leaves and all("pos" in leaf for leaf in leaves) for leaves in differing
+    )
+    advice = OTHER_IMAGES if of_positions else OTHER_NETWORK
     raise CheckpointError(
-        f"the checkpoint does not fit the architecture: without a partner are {_told(lonely_sources)} of the "
-        f"checkpoint and {_told(lonely_targets)} of the architecture; check --architecture and --model-args, and leave "
-        "layers that the network never uses out with --without"
+        f"the checkpoint does not fit the architecture: without a partner are {_told(lonely_sources, lonely_targets)} "
+        f"of the checkpoint and {_told(lonely_targets, lonely_sources)} of the architecture; {advice}"
     )
 
 
@@ -138,15 +145,22 @@ def _excess(nodes: list[Node], others: list[Node]) -> list[Node]:
     return [node for node in nodes if node in excess]
 
 
-def _told(nodes: list[Node]) -> str:
+def _told(nodes: list[Node], others: list[Node]) -> str:
+    """Names some layers without a partner, each by a tensor that its namesake among the others has of another shape."""
     if not nodes:
         return "none"
     named = []
     for node in nodes[:NAMED_IN_ERRORS]:
-        leaf = "weight" if "weight" in node.tensors else next(iter(node.tensors))
+        leaf = next(iter([*_differing(node, others), *(["weight"] if "weight" in node.tensors else node.tensors)]))
         named.append(f"{joined(node.path, leaf)} ({_sides(node.tensors[leaf])})")
     more = f" and {len(nodes) - NAMED_IN_ERRORS} more layers" if len(nodes) > NAMED_IN_ERRORS else ""
     return ", ".join(named) + more
+
+
+def _differing(node: Node, others: list[Node]) -> list[str]:
+    """Lists the tensors of a layer that its namesake among the others has of another shape."""
+    namesake = next((other.tensors for other in others if other.path == node.path), {})
+    return [leaf for leaf, shape in node.tensors.items() if namesake.get(leaf, shape) != shape]
 
 
 def _matched(source: Node, target: Node, by: By, ordered: bool) -> Iterator[Pair]:

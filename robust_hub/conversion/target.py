@@ -75,13 +75,19 @@ def create_target(
         image_size: side of the images in px; 0 for the architecture's own.
 
     Raises:
-        ValueError: when timm can't build it, or its channels are not the normaliser's.
+        ValueError: when timm can't build it, its size is not the one asked for, or its channels are not the
+            normaliser's.
     """
     # An architecture that timm does not know, or a name of weights, is told below.
     cfg = get_pretrained_cfg(architecture.partition(".")[0])
     size = image_size or (cfg.input_size[-1] if cfg else 1)
     shape = (len(normaliser.mean), size, size)
     classifier = create_classifier(architecture, model_args, num_classes=num_classes, image_shape=shape)
+    if image_size and classifier.input_size[1:] != (image_size, image_size):
+        raise ValueError(
+            f"{architecture} takes images of {classifier.input_size[2]}x{classifier.input_size[1]} px, whatever "
+            f"--image-size says; leave that away, or say --model-args '{{\"img_size\": {image_size}}}' alone"
+        )
     if classifier.input_size[0] != len(normaliser.mean):
         raise ValueError(
             f"{architecture} takes {classifier.input_size[0]} channels and the normaliser has {len(normaliser.mean)}; "

@@ -1,16 +1,20 @@
 """Any image-classification data set, as train, validation and test, and loaders that yield images in [0, 1]."""
 
 from .builtin import BUILTIN as BUILTIN
-from .datasets import Data as Data
 from .datasets import load_data as load_data
-from .datasets import split_sha256 as split_sha256
-from .datasets import subset as subset
+from .datasets import load_test_data as load_test_data
+from .facts import DataFacts as DataFacts
 from .loaders import Loader as Loader
 from .loaders import batches_of as batches_of
 from .loaders import evaluation_loader as evaluation_loader
 from .loaders import training_loader as training_loader
+from .photos import find_photos as find_photos
+from .photos import read_photo as read_photo
 from .sharding import Shard as Shard
 from .sharding import mix as mix
 from .source import Augmentation as Augmentation
+from .source import Rule as Rule
 from .source import Source as Source
-from .splitting import Rule as Rule
+from .three_splits import Data as Data
+from .three_splits import split_sha256 as split_sha256
+from .three_splits import subset as subset

@@ -17,11 +17,15 @@ def drop_hidden(name: str, splits: dict[str, Dataset], label: str) -> tuple[dict
     Raises:
         ValueError: when no split is left.
     """
-    hidden = [split for split, rows in splits.items() if len(rows) and set(rows.unique(label)) <= {HIDDEN, None}]
+    hidden = [split for split, rows in splits.items() if len(rows) and _labels(rows, label) <= {HIDDEN, None}]
     if hidden and len(hidden) == len(splits):
         raise ValueError(f"{name} hides all its labels; name another --label-column")
     notes = [f"the labels of split {split} are hidden, so it is not used" for split in hidden]
     return {split: rows for split, rows in splits.items() if split not in hidden}, notes
+
+
+def _labels(rows: Dataset, label: str) -> set:
+    return set(rows.unique(label)) if label in rows.features else set()
 
 
 def settle_classes(

@@ -1,102 +1,33 @@
 """A data set as train, validation and test, checked and told before any training starts."""
 
-import hashlib
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from datasets import ClassLabel, Dataset, Image, Value
+from datasets import Dataset, Image, Value
 
+from robust_hub.data.builtin import BUILTIN
 from robust_hub.data.classes import compare_with_train, drop_hidden, settle_classes
-from robust_hub.data.images import read_header
-from robust_hub.data.opening import find_column, open_splits, with_images
-from robust_hub.data.source import Source
-from robust_hub.data.splitting import TODAY, Rule, in_three
-
-MOST_CLASSES_SHOWN = 20
-
-
-@dataclass(frozen=True)
-class Data:
-    """Three splits with the columns `image` (undecoded bytes or path), `label`, `row` (its number) and `where` it was.
-
-    Nothing is ever selected on test. Labels count from 0 in the order of label_names.
-    """
-
-    name: str
-    train: Dataset
-    validation: Dataset
-    test: Dataset
-    label_names: list[str]
-    origins: dict[str, str]
-    notes: list[str]
-    rule: Rule
-
-    @property
-    def num_classes(self) -> int:
-        """The number of classes."""
-        return len(self.label_names)
-
-    @property
-    def splits(self) -> dict[str, Dataset]:
-        """The splits by their names."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}
-
-    @cached_property
-    def _headers(self) -> np.ndarray:
-        """Height, width and whether it is grey of every image, by the headers."""
-        cells = (zip(rows["image"], rows["where"], strict=True) for rows in self.splits.values())
-        return np.array([read_header(cell, where) for split in cells for cell, where in split])
-
-    @property
-    def has_one_size(self) -> bool:
-        """Whether all images have the same height and width."""
-        return bool((self._headers[:, :2] == self._headers[0, :2]).all())
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width that a network for these images takes, unless it has a size of its own.
-
-        Grey only where all images are; of several sizes a square of the median short side.
-        """
-        channels = 1 if self._headers[:, 2].all() else 3
-        if self.has_one_size:
-            height, width = map(int, self._headers[0, :2])
-            return channels, height, width
-        side = int(np.median(self._headers[:, :2].min(1)))
-        return channels, side, side
-
-    def description(self) -> str:
-        """Tells splits, classes and what a user should know of them, in a few lines."""
-        splits = (f"{len(rows):,} {split} ({self.origins[split]})" for split, rows in self.splits.items())
-        counts = np.bincount(np.asarray(self.train["label"][:]), minlength=self.num_classes)
-        shown = [f"{name} {count:,}" for name, count in zip(self.label_names, counts, strict=True)]
-        if len(shown) > MOST_CLASSES_SHOWN:
-            extremes = f"the fewest {counts.min():,}, the most {counts.max():,}"
-            shown = [shown[0], "...", shown[-1], extremes]
-        lines = [f"{self.name}: {', '.join(splits)}", f"{self.num_classes} classes in train: {', '.join(shown)}"]
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
-
-    def describe_sizes(self, input_size: tuple[int, int, int]) -> str:
-        """Tells the sizes and colours that the images have, and what a network makes of them."""
-        sides, grey = self._headers[:, :2], int(self._headers[:, 2].sum())
-        if (sides == sides[0]).all():
-            sizes = f"{sides[0, 1]}x{sides[0, 0]} px"
-        else:
-            short = sides.min(1)
-            sizes = f"of {len(np.unique(sides, axis=0))} sizes, short sides {short.min()} to {short.max()} px"
-            sizes += f", median {int(np.median(short))}"
-        colour = "grey" if grey == len(sides) else f"colour, {grey} of them grey" if grey else "colour"
-        channels, height, width = input_size
-        return f"images: {sizes}, {colour}; the network takes {width}x{height} px, {channels} channels"
+from robust_hub.data.collecting import count_classes
+from robust_hub.data.columns import find_image_column, find_label_column, with_images
+from robust_hub.data.content import Contents, place_of
+from robust_hub.data.duplicates import leave_out, tell_contradictions, tell_copies
+from robust_hub.data.facts import tell_imbalance
+from robust_hub.data.images import read_mode
+from robust_hub.data.levels import tell_levels, white_of
+from robust_hub.data.objects import objects_of
+from robust_hub.data.opening import open_splits
+from robust_hub.data.source import Rule, Source
+from robust_hub.data.splitting import TODAY, Division, in_three, to_test
+from robust_hub.data.three_splits import Data
 
 
 def load_data(source: Source, *, seed: int = 0, rule: Rule = TODAY) -> Data:
-    """Loads an image-classification data set and splits it into train, validation and test.
+    """Loads an image-classification data set and splits it into train, validation and test, to train on.
 
-    Columns are found by feature type (Image, ClassLabel) where the source does not name them. A missing validation
-    split is a tenth of train; a missing test split is the validation split, and without that a fifth of train.
+    Columns are found by feature type (Image, ClassLabel), or else by name, where the source does not name them. A
+    missing validation split is a tenth of train; a missing test split is the validation split, and without that a fifth
+    of train.
 
     Args:
         source: which data set, and its columns.
@@ -105,57 +36,149 @@ def load_data(source: Source, *, seed: int = 0, rule: Rule = TODAY) -> Data:
 
     Raises:
         ValueError: when there is no such data set, a file can't be read, a column can't be told, a label is outside its
-            range, or a split is empty.
+            range, or a split is missing or empty.
     """
-    name = source.data
-    splits, notes = open_splits(name)
-    columns = next(iter(splits.values())).features
-    image = source.image_column or find_column(name, columns, Image, "image")
-    label = source.label_column or find_column(name, columns, ClassLabel, "label")
+    if source.tested == "all":
+        raise ValueError("--tested all leaves no image to train on; drop it, or evaluate with evaluate.py")
+    rule = _in_force(rule, source)
+    opened = _open(source, rule)
+    division = in_three(source.data, opened.splits, opened.objects, seed=seed, rule=rule)
+    return _checked(source, opened, division, rule)
+
+
+def load_test_data(source: Source, *, seed: int = 0, rule: Rule = TODAY) -> Data:
+    """Loads an image-classification data set to be tested on.
+
+    What `load_data` divides is divided alike, so that a model is not tested on what it was trained on. Without a train
+    split, or where the source says that all images are tested, train and maybe validation have no rows.
+
+    Args:
+        source: see `load_data`.
+        seed: see `load_data`.
+        rule: see `load_data`.
+
+    Raises:
+        ValueError: see `load_data`; also when there is nothing to test on.
+    """
+    rule = _in_force(rule, source)
+    opened = _open(source, rule)
+    division = to_test(source.data, opened.splits, opened.objects, seed=seed, rule=rule, tested=source.tested)
+    data = _checked(source, opened, division, rule)
+    if "test" in division.held_out and source.data not in BUILTIN:
+        told = "only the held-out images are tested, as a model may have learnt from the rest; --tested all tests all"
+        return replace(data, notes=[*data.notes, told])
+    return data
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """The splits with the columns of `Data` and the numbers of their images in `contents`, and what else was found.
+
+    `objects` tells which each image of train shows.
+    """
+
+    splits: dict[str, Dataset]
+    contents: Contents
+    label_names: list[str]
+    objects: np.ndarray
+    notes: list[str]
+
+
+def _open(source: Source, rule: Rule) -> _Opened:
+    name, found = source.data, open_splits(source)
+    columns = found.splits.get("train", next(iter(found.splits.values()))).features
+    image = source.image_column or find_image_column(name, columns)
+    label = source.label_column or find_label_column(name, columns)
     for column in (image, label):
         if column not in columns:
             raise ValueError(f"{name} has no column '{column}'; its columns are {', '.join(columns)}")
-    splits = {split: with_images(name, rows, image) for split, rows in splits.items()}
+    splits = {split: with_images(name, rows, image, found.places) for split, rows in found.splits.items()}
     splits, hidden = drop_hidden(name, splits, label)
     in_order = dict(sorted(splits.items(), key=lambda named: named[0] != "train"))
     label_names, labels, settled = settle_classes(name, in_order, label)
-    for split, rows in splits.items():
+    objects, alone = np.zeros(0, np.int64), []
+    if "train" in splits:
+        objects, alone = objects_of(name, splits["train"], image, source.group_by)
+    images = {
+        split: rows.select_columns([image]).rename_columns({image: "image"}).cast_column("image", Image(decode=False))
+        for split, rows in splits.items()
+    }
+    # The first image is opened here, so that a set that can't be read is told at once.
+    first = ((images[split][0]["image"], place_of(0, split, name)) for split, rows in in_order.items() if len(rows))
+    mode = next((read_mode(*each) for each in first), "")
+    contents = Contents(name, images)
+    # To verify what was measured on a set by an older rule, most need not be looked at.
+    white = white_of(contents) if rule.duplicates == "left out" or mode == "F" else 0.0
+    start = 0
+    for split, rows in images.items():
         splits[split] = (
-            rows.select_columns([image])
-            .rename_columns({image: "image"})
-            .cast_column("image", Image(decode=False))
-            .add_column("label", labels[split], feature=Value("int64"))
+            rows.add_column("label", labels[split], feature=Value("int64"))
             .add_column("row", list(range(len(rows))))
-            .add_column("where", [f"row {row} of split {split} of {name}" for row in range(len(rows))])
+            .add_column("where", [place_of(row, split, name) for row in range(len(rows))])
+            .add_column("number", list(range(start, start + len(rows))))
         )
-    three, origins = in_three(name, splits, seed)
-    notes = [*notes, *hidden, *settled]
-    # The first image is opened here, so that a set that can't be read is told at once and not when it is trained on.
-    read_header(three[0][0]["image"], three[0][0]["where"])
-    for split, rows in zip(("validation", "test"), three[1:], strict=True):
-        if origins[split].startswith("split "):
-            notes += compare_with_train(name, label_names, splits["train"], split, rows)
-    return Data(Path(name).resolve().name, *three, label_names, origins, notes, rule)
+        if white:
+            splits[split] = splits[split].add_column("white", [white] * len(rows))
+        start += len(rows)
+    notes = [*found.notes, *hidden, *settled, *alone]
+    return _Opened(splits, contents, label_names, objects, notes)
 
 
-def subset(rows: Dataset, n: int) -> Dataset:
-    """Draws n rows at random, always the same ones; all of them where there are no more.
-
-    Raises:
-        ValueError: when n is below 1.
-    """
-    if n < 1:
-        raise ValueError(f"the number of images must be at least 1, got {n}")
-    if n >= len(rows):
-        return rows
-    return rows.select(np.sort(np.random.default_rng(0).permutation(len(rows))[:n]))
+def _in_force(rule: Rule, source: Source) -> Rule:
+    return Rule() if source.data in BUILTIN else rule
 
 
-def split_sha256(rows: Dataset) -> str:
-    """Computes the sha256 of the encoded images of a split and their labels."""
-    digest = hashlib.sha256()
-    for cell, label in zip(rows["image"], rows["label"], strict=True):
-        encoded = cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
-        digest.update(f"{label} {len(encoded)}\n".encode())
-        digest.update(encoded)
-    return digest.hexdigest()
+def _checked(source: Source, opened: _Opened, division: Division, rule: Rule) -> Data:
+    name, splits, notes = source.data, division.splits, [*opened.notes, *division.notes]
+    if source.group_by and not division.held_out:
+        raise ValueError(f"no image of {name} is held out, so --group-by has no effect; drop it")
+    numbers = {split: np.asarray(rows["number"][:], dtype=np.int64) for split, rows in splits.items()}
+    splits = {split: rows.remove_columns("number") for split, rows in splits.items()}
+    left_out = {}
+    if rule.duplicates == "left out":
+        ours = _ours(source, division)
+        rule = replace(rule, duplicates="left out" if "test" in ours else "kept")
+        notes += _tell_content(opened, numbers, splits)
+        pixels = {split: opened.contents.table["pixels"][own] for split, own in numbers.items()}
+        out, told = leave_out(name, pixels, ours, division.held_out)
+        notes += told
+        left_out = {split: int(own.sum()) for split, own in out.items() if own.any()}
+        for split in left_out:
+            splits[split] = splits[split].select(np.flatnonzero(~out[split]))
+            numbers[split] = numbers[split][~out[split]]
+    for split in ("validation", "test"):
+        if "train" in opened.splits and division.origins[split].startswith("split "):
+            notes += compare_with_train(name, opened.label_names, opened.splits["train"], split, splits[split])
+    return Data(
+        Path(name).resolve().name,
+        **splits,
+        label_names=opened.label_names,
+        origins=division.origins,
+        notes=notes,
+        rule=rule,
+        contents=opened.contents,
+        numbers=numbers,
+        left_out=left_out,
+    )
+
+
+def _ours(source: Source, division: Division) -> list[str]:
+    """Names the splits that duplicates are left out of: not those that come with tables, or from the Hub."""
+    cell = division.splits["test"][0]["image"]
+    is_of_files = Path(source.data).expanduser().exists() and cell["bytes"] is None
+    given = [split for split, origin in division.origins.items() if origin.startswith("split ") and is_of_files]
+    return [*division.held_out, *given]
+
+
+def _tell_content(opened: _Opened, numbers: dict[str, np.ndarray], splits: dict[str, Dataset]) -> list[str]:
+    """Notes what a user should know of classes and images, before any are left out."""
+    table, names = opened.contents.table, opened.label_names
+    labels = {split: np.asarray(rows["label"][:], dtype=np.int64) for split, rows in splits.items()}
+    told = "train" if len(labels["train"]) else "test"
+    together = [np.concatenate(list(each.values())) for each in (numbers, labels)]
+    return [
+        *tell_imbalance(told, count_classes(labels[told], names)),
+        *tell_levels(table, white_of(opened.contents))[1],
+        *tell_copies({split: table["pixels"][own] for split, own in numbers.items()}),
+        *tell_contradictions(opened.contents, *together, names),
+    ]

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from datasets import Dataset
 from torch import Tensor
 
-from robust_hub.data.images import fit_image, image_to_tensor, read_image
+from robust_hub.data.images import Fit, read_fitted
 from robust_hub.data.sharding import WHOLE, Shard, mix
 from robust_hub.data.source import Augmentation
 from robust_hub.data.streaming import Ordered, Shuffled, Streamed
@@ -39,7 +39,7 @@ class Loader(Protocol):
 
 def training_loader(
     rows: Dataset,
-    input_size: tuple[int, int, int],
+    fit: Fit,
     *,
     batch_size: int,
     augmentation: Augmentation,
@@ -52,7 +52,8 @@ def training_loader(
 
     Args:
         rows: a split of `Data`.
-        input_size: channels, height and width of the images it yields.
+        fit: how images are brought to the size of those it yields, a classifier's `preprocessing`: before they are
+            augmented where the set fits in memory; where it is streamed, of this only size and interpolation count.
         batch_size: images in an optimizer step, over all processes and accumulated gradients together.
         augmentation: as in `Source`.
         seed: decides the order and the augmentation, with the epoch.
@@ -72,28 +73,28 @@ def training_loader(
             f"the batch size must be a multiple of {parts} ({shard.world} processes, {shard.accumulate} accumulated "
             f"steps), got {batch_size}"
         )
-    if _fits(rows, input_size):
-        images, labels = _read_all(rows, input_size, device)
+    if _fits(rows, fit.input_size):
+        images, labels = _read_all(rows, fit, device)
         maps = None if stored is None else _Stored(stored, np.asarray(rows["row"][:]))
         return _InMemory(all_crops(images), labels, batch_size, augmentation, seed, shard, maps)
     if stored is not None:
         raise ValueError(f"stored target gradients need a set that fits into memory, got {len(rows)} images")
-    return Streamed(rows, input_size, Shuffled(len(rows), batch_size, seed, shard), augmentation, device, shard)
+    return Streamed(rows, fit, Shuffled(len(rows), batch_size, seed, shard), augmentation, device, shard)
 
 
 def evaluation_loader(
-    rows: Dataset, input_size: tuple[int, int, int], *, batch_size: int, device: torch.device, shard: Shard = WHOLE
+    rows: Dataset, fit: Fit, *, batch_size: int, device: torch.device, shard: Shard = WHOLE
 ) -> Loader:
-    """Makes a loader that yields every image of this process's share once, in order, as it is.
+    """Makes a loader that yields every image of this process's share once, in order, brought to the size by `fit`.
 
     The share of process r of w is rows r, r + w, r + 2 w and so on; `batch_size` is that of this process.
     """
-    if _fits(rows, input_size):
+    if _fits(rows, fit.input_size):
         # Every process reads all of it, so that all meet the same bad image instead of waiting for the one that does.
-        images, labels = _read_all(rows, input_size, device)
+        images, labels = _read_all(rows, fit, device)
         return _InOrder(images[shard.rank :: shard.world], labels[shard.rank :: shard.world], batch_size)
     share = rows.select(range(shard.rank, len(rows), shard.world))
-    return Streamed(share, input_size, Ordered(len(share), batch_size), "none", device, shard)
+    return Streamed(share, fit, Ordered(len(share), batch_size), "none", device, shard)
 
 
 def batches_of(images: Images, labels: Labels, *, batch_size: int) -> Loader:
@@ -105,11 +106,10 @@ def _fits(rows: Dataset, input_size: tuple[int, int, int]) -> bool:
     return len(rows) * int(np.prod(input_size)) <= IN_MEMORY_BYTES
 
 
-def _read_all(rows: Dataset, input_size: tuple[int, int, int], device: torch.device) -> tuple[Tensor, Tensor]:
-    channels, height, width = input_size
-    images = torch.empty(len(rows), channels, height, width, dtype=torch.uint8)
-    for index, (cell, where) in enumerate(zip(rows["image"], rows["where"], strict=True)):
-        images[index] = image_to_tensor(fit_image(read_image(cell, where), input_size))
+def _read_all(rows: Dataset, fit: Fit, device: torch.device) -> tuple[Tensor, Tensor]:
+    images = torch.empty(len(rows), *fit.input_size, dtype=torch.uint8)
+    for index, row in enumerate(rows):
+        images[index] = read_fitted(row, fit)
     labels = torch.tensor(rows["label"][:], dtype=torch.int64)
     return images.to(device), labels.to(device)
 

@@ -16,7 +16,7 @@ from timm.data import create_transform
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from robust_hub.data.images import fit_image, image_to_tensor, read_image
+from robust_hub.data.images import Fit, image_in_channels, read_fitted, read_row
 from robust_hub.data.sharding import Shard, mix
 from robust_hub.data.source import Augmentation
 
@@ -64,7 +64,7 @@ class Streamed:
     def __init__(
         self,
         rows: Dataset,
-        input_size: tuple[int, int, int],
+        fit: Fit,
         sampler: Shuffled | Ordered,
         augmentation: Augmentation,
         device: torch.device,
@@ -72,7 +72,7 @@ class Streamed:
     ):
         self.sampler, self.device = sampler, device
         self.batches = DataLoader(
-            _Transformed(rows, input_size, augmentation),
+            _Transformed(rows, fit, augmentation),
             batch_sampler=sampler,
             num_workers=min(8, max(1, _cores() // shard.world)),
             pin_memory=device.type == "cuda",
@@ -104,12 +104,13 @@ def _cores() -> int:
 class _Transformed(torch.utils.data.Dataset):
     """Rows as (uint8 image, label), indexed by (row, seed of its augmentation)."""
 
-    def __init__(self, rows: Dataset, input_size: tuple[int, int, int], augmentation: Augmentation):
-        self.rows, self.input_size, self.augmentation = rows, input_size, augmentation
+    def __init__(self, rows: Dataset, fit: Fit, augmentation: Augmentation):
+        self.rows, self.fit, self.augmentation = rows, fit, augmentation
         # No colour changes: they would move images out of the domain in which the threat is stated.
         self.transform = create_transform(
-            input_size,
+            fit.input_size,
             is_training=True,
+            interpolation=fit.interpolation,
             hflip=0.5 if augmentation == "crop-flip" else 0.0,
             color_jitter=None,  # ty: ignore[invalid-argument-type] timm takes None, and only then none is made
             normalize=False,
@@ -121,11 +122,11 @@ class _Transformed(torch.utils.data.Dataset):
     def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, int]:
         number, seed = index
         row = self.rows[number]
-        image = read_image(row["image"], row["where"])
         if self.augmentation == "none":
-            return image_to_tensor(fit_image(image, self.input_size)), row["label"]
+            return read_fitted(row, self.fit), row["label"]
+        image = read_row(row)
         with _seeded(seed):
-            return self.transform(image.convert("L" if self.input_size[0] == 1 else "RGB")), row["label"]
+            return self.transform(image_in_channels(image, self.fit.input_size[0])), row["label"]
 
 
 @contextmanager

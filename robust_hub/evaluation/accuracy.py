@@ -61,6 +61,10 @@ class Evaluation:
         """Accuracy on the images both as they are and attacked."""
         return Accuracy.of(self.robust)
 
+    def balanced(self, mask: np.ndarray) -> float:
+        """Computes the mean of the accuracies of the classes, of a mask of this evaluation; no class counts more."""
+        return float(np.mean([mask[self.labels == label].mean() for label in np.unique(self.labels)]))
+
     def of_class(self, label: int) -> tuple[Accuracy, Accuracy] | None:
         """Gives clean and robust accuracy on the images of one class; None where there are none."""
         chosen = self.labels == label

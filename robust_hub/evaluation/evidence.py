@@ -14,6 +14,7 @@ from robust_hub.attacks import eval_mode
 from robust_hub.data import Loader
 from robust_hub.errors import CheckpointError, first_line
 from robust_hub.evaluation.robust_accuracy import right, strict_float32
+from robust_hub.files import whole_file
 from robust_hub.threats import Threat
 from robust_hub.types import Images, Labels, Mask
 
@@ -87,8 +88,9 @@ class Evidence:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def save(self, file: Path) -> None:
-        """Writes a safetensors file."""
-        save_file({name: tensor.cpu().contiguous() for name, tensor in self.tensors().items()}, file)
+        """Writes a safetensors file, whole or not at all."""
+        with whole_file(file) as unfinished:
+            save_file({name: tensor.cpu().contiguous() for name, tensor in self.tensors().items()}, unfinished)
 
     @classmethod
     def load(cls, file: Path) -> "Evidence":

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from robust_hub.files import whole_file
@@ -29,7 +29,7 @@ class Journal:
         """Writes what a stage made of a batch."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with whole_file(self._file(first, stage)) as unfinished:
-            save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, unfinished)
+            unfinished.write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
 
     def collect(self, stage: str) -> dict[str, Tensor]:
         """Joins what a stage made of all batches, row by row; empty where there is none."""

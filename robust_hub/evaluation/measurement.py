@@ -1,21 +1,20 @@
-"""Measures a classifier: all attacks of an ensemble, the honesty checks, evidence and pictures, as one report."""
+"""Measures a classifier: all attacks of an ensemble, the honesty checks and evidence, as one report; then pictures."""
 
 import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 
 from robust_hub.attacks import AutoAttack
 from robust_hub.data import Data, Loader, Shard, Source, evaluation_loader, split_sha256, subset
 from robust_hub.evaluation.accuracy import Accuracy, Check, Cost, Evaluation
 from robust_hub.evaluation.honesty import check_honesty
 from robust_hub.evaluation.journal import Journal
-from robust_hub.evaluation.plots import plot_accuracy_curves, plot_classes, plot_survivors
+from robust_hub.evaluation.plots import dispensable, plot_accuracy_curves, plot_classes, plot_survivors
 from robust_hub.evaluation.report import Report, SearchPrecision
 from robust_hub.evaluation.robust_accuracy import pgd_curve
 from robust_hub.evaluation.search import search_classifier
@@ -24,6 +23,9 @@ from robust_hub.launch import Output, hardware, told_command, versions
 from robust_hub.models import PixelClassifier
 from robust_hub.names import EVIDENCE
 from robust_hub.threats import Threat
+from robust_hub.types import Images, Labels
+
+CURVE, SURVIVORS, CLASSES = PICTURES = ("accuracy_against_eps.png", "survivors.png", "classes.png")
 
 
 @runtime_checkable
@@ -78,33 +80,25 @@ def measure(
         classifier: on its device, in eval mode.
         data: whose test split is attacked.
         attack: the ensemble.
-        config: how; its output gets evaluation.json, the evidence and three pictures, and what a killed run left there
-            is gone on from.
+        config: how; its output gets evaluation.json and the evidence, and what a killed run left there is gone on from.
         model: its name in the report.
         surrogates: see `check_honesty`.
     """
-    shard = Shard(accelerator.process_index, accelerator.num_processes)
-    loader = evaluation_loader(
-        subset(data.test, config.source.test_images),
-        classifier.input_size,
-        batch_size=config.batch_size,
-        device=accelerator.device,
-        shard=shard,
-    )
-    none = torch.zeros(0, *classifier.input_size, device=accelerator.device)
-    images, labels = _first(loader, -(-config.honesty_images // accelerator.num_processes), none)
+    accelerator.print(f"each image is brought to {classifier.preprocessing}, as the model wants it")
+    loader = _loader(accelerator, classifier, data, config)
+    images, labels = _first(accelerator, classifier, loader, config)
     search = search_classifier(classifier, config.search_precision, images[:8])
     journal, label = Journal(config.output.checkpoints), classifier.architecture
     evaluation, costs, evidence = evaluate_in_stages(
         accelerator, classifier, search, loader, attack, seed=config.seed, journal=journal, label=label
     )
     # Of this process's share of the split, the images that the checks look at.
-    withstood = evaluation.survivors[attack.last_with_gradients][shard.rank :: shard.world][: len(images)]
+    share = slice(accelerator.process_index, None, accelerator.num_processes)
+    withstood = evaluation.survivors[attack.last_with_gradients][share][: len(images)]
     survivors = torch.from_numpy(withstood).to(images.device)
     checks = check_honesty(
         accelerator, classifier, images, labels, attack.threat, survivors, surrogates=surrogates, seed=config.seed
     )
-    curve = pgd_curve(accelerator, classifier, images, labels, attack.threat)
     report = report_on(
         accelerator,
         classifier,
@@ -121,11 +115,51 @@ def measure(
     )
     if accelerator.is_main_process:
         evidence.save(config.output.folder / EVIDENCE)
-        _draw(report, attack.threat, curve, config.output.folder)
-        # Last, as it says that all the rest is there.
+        # Last, as it says that all that was measured is there.
         report.write(config.output.folder)
-        shutil.rmtree(config.output.checkpoints)
     return report
+
+
+def finish(
+    accelerator: Accelerator,
+    classifier: PixelClassifier,
+    data: Data,
+    threat: Threat,
+    config: Measurement,
+    report: Report,
+) -> None:
+    """Draws what pictures of a measured classifier are missing, and forgets what a killed run would go on from.
+
+    Args:
+        accelerator: of the run.
+        classifier: as it was measured.
+        data: likewise.
+        threat: of the ensemble.
+        config: how; its output gets three pictures, or a warning for each that can't be drawn.
+        report: what was measured.
+    """
+    folder, evaluation = config.output.folder, report.evaluation
+    missing = [name for name in PICTURES if not (folder / name).is_file()]
+    # So that every process finds the same ones missing.
+    accelerator.wait_for_everyone()
+    curve = {}
+    if CURVE in missing:
+        images, labels = _first(accelerator, classifier, _loader(accelerator, classifier, data, config), config)
+        curve = pgd_curve(accelerator, classifier, images, labels, threat)
+    if not accelerator.is_main_process:
+        return
+    shutil.rmtree(config.output.checkpoints, ignore_errors=True)
+    after = {stage: Accuracy.of(mask) for stage, mask in evaluation.survivors.items()}
+    survivors = {"clean": evaluation.clean_accuracy, **after}
+    curves = {report.architecture: curve}
+    draw = {
+        CURVE: lambda file: plot_accuracy_curves(file, curves, norm=threat.name, reported=threat.eps),
+        SURVIVORS: lambda file: plot_survivors(file, survivors, threat=report.threat),
+        CLASSES: lambda file: plot_classes(file, report.classes(), threat=report.threat),
+    }
+    for name in missing:
+        with dispensable(name):
+            draw[name](folder / name)
 
 
 def report_on(
@@ -162,25 +196,32 @@ def report_on(
         hardware=hardware(accelerator),
         versions=versions(),
         rule=data.rule,
+        preprocessing=classifier.preprocessing,
+        facts=data.facts.shown_to(classifier.input_size).without_notes(),
     )
 
 
-def _first(loader: Loader, count: int, empty: Tensor) -> tuple[Tensor, Tensor]:
-    """Takes the first images of a share; fewer, or none, where there are no more."""
-    images, labels = [empty], [torch.zeros(0, dtype=torch.int64, device=empty.device)]
+def _loader(accelerator: Accelerator, classifier: PixelClassifier, data: Data, config: Measurement) -> Loader:
+    """Makes this process's share of the images that are tested."""
+    return evaluation_loader(
+        subset(data.test, config.source.test_images),
+        classifier.preprocessing,
+        batch_size=config.batch_size,
+        device=accelerator.device,
+        shard=Shard(accelerator.process_index, accelerator.num_processes),
+    )
+
+
+def _first(
+    accelerator: Accelerator, classifier: PixelClassifier, loader: Loader, config: Measurement
+) -> tuple[Images, Labels]:
+    """Takes the first images of a share, for the honesty checks; fewer, or none, where there are no more."""
+    count = -(-config.honesty_images // accelerator.num_processes)
+    images = [torch.zeros(0, *classifier.input_size, device=accelerator.device)]
+    labels = [torch.zeros(0, dtype=torch.int64, device=accelerator.device)]
     for batch in loader:
         if sum(map(len, labels)) >= count:
             break
         images.append(batch[0])
         labels.append(batch[1])
     return torch.cat(images)[:count], torch.cat(labels)[:count]
-
-
-def _draw(report: Report, threat: Threat, curve: dict[float, float], folder: Path) -> None:
-    evaluation = report.evaluation
-    plot_accuracy_curves(
-        folder / "accuracy_against_eps.png", {report.architecture: curve}, norm=threat.name, reported=threat.eps
-    )
-    after = {stage: Accuracy.of(mask) for stage, mask in evaluation.survivors.items()}
-    plot_survivors(folder / "survivors.png", {"clean": evaluation.clean_accuracy, **after}, threat=report.threat)
-    plot_classes(folder / "classes.png", report.classes(), threat=report.threat)

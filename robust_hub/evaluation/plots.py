@@ -1,16 +1,33 @@
-"""The pictures that people expect. Each function writes one file."""
+"""The pictures that people expect. Each function writes one file, whole or not at all."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
 
+from robust_hub.errors import first_line
 from robust_hub.evaluation.accuracy import Accuracy
+from robust_hub.evaluation.lettering import legible, lettering
+from robust_hub.files import whole_file
+from robust_hub.launch import tell
 from robust_hub.types import Images
 
 MOST_CLASSES = 50
 
 
+@contextmanager
+def dispensable(what: str) -> Generator[None]:
+    """Lets a picture that can't be drawn, or put somewhere, cost no more than itself and a line that says why."""
+    try:
+        yield
+    except Exception as error:  # whatever a name, a font or a full disk does to matplotlib, the numbers are there
+        tell(f"warning: there is no {what} ({first_line(error)}); all else is kept")
+
+
+@lettering()
 def plot_accuracy_curves(path: Path, curves: dict[str, dict[float, float]], *, norm: str, reported: float) -> None:
     """Draws accuracy against eps.
 
@@ -22,15 +39,17 @@ def plot_accuracy_curves(path: Path, curves: dict[str, dict[float, float]], *, n
     """
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    for (name, curve), marker in zip(curves.items(), "osD^v<>", strict=False):
-        axes.plot(list(curve), [100 * accuracy for accuracy in curve.values()], marker=marker, label=name)
+    for (name, curve), marker in zip(curves.items(), cycle("osD^v<>"), strict=False):
+        percent = [100 * accuracy for accuracy in curve.values()]
+        axes.plot(list(curve), percent, marker=marker, label=legible(name))
     axes.axvline(reported, color="0.6", linestyle="--", linewidth=1, label="eps of the table", zorder=0)
     axes.set(xlabel=f"eps ({norm}, pixels in [0, 1])", ylabel="accuracy under PGD (%)", ylim=(-2, 102), xlim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
+@lettering()
 def plot_input_gradients(path: Path, images: Images, gradients: dict[str, Images]) -> None:
     """Draws images above the loss gradients of several models; red raises the loss where it is made brighter.
 
@@ -50,13 +69,14 @@ def plot_input_gradients(path: Path, images: Images, gradients: dict[str, Images
             limit = torch.quantile(shown.abs(), 0.99).clamp_min(1e-12)
             axes.imshow(shown.numpy(), cmap="RdBu_r", vmin=-limit.item(), vmax=limit.item())
     for row, name in zip(rows, ["image", *gradients], strict=True):
-        row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
+        row[0].set_ylabel(legible(name), rotation=0, ha="right", va="center", fontsize=10)
         for axes in row:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
+@lettering()
 def plot_survivors(path: Path, survivors: dict[str, Accuracy], *, threat: str) -> None:
     """Draws what each attack left standing, as bars from clean accuracy down.
 
@@ -75,29 +95,44 @@ def plot_survivors(path: Path, survivors: dict[str, Accuracy], *, threat: str) -
     axes.set(ylabel=f"accuracy after the attack, {threat} (%)", ylim=(0, 100))
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(f"n = {accuracies[0].n}, bars are 95 % intervals", fontsize=9, loc="left")
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
+@lettering()
 def plot_classes(path: Path, classes: dict[str, tuple[Accuracy, Accuracy]], *, threat: str) -> None:
-    """Draws clean and robust accuracy of each class, the most robust at the top.
+    """Draws clean and robust accuracy of each class, the most robust at the top; of many only both ends.
 
     Args:
         path: the file, a PNG.
-        classes: clean and robust accuracy by the name of the class; only the 50 least robust are drawn.
+        classes: clean and robust accuracy by the name of the class.
         threat: what it is called.
     """
-    shown = sorted(classes.items(), key=lambda named: named[1][1].value)[:MOST_CLASSES]
-    figure = Figure(figsize=(6, 0.3 * len(shown) + 1.2), layout="constrained")
+    ordered = sorted(classes.items(), key=lambda named: named[1][1].value)
+    left_out, shown, places = len(ordered) - MOST_CLASSES, ordered, list(range(len(ordered)))
+    if left_out > 0:
+        end = MOST_CLASSES // 2
+        shown = ordered[:end] + ordered[-end:]
+        places = [*range(end), *range(end + 1, MOST_CLASSES + 1)]
+    figure = Figure(figsize=(7, 0.3 * len(places) + 1.4), layout="constrained")
     axes = figure.subplots()
-    names = [f"{name} (n = {clean.n})" for name, (clean, _) in shown]
-    axes.barh(names, [100 * clean.value for _, (clean, _) in shown], color="0.85", label="clean")
+    if left_out > 0:
+        between = f"{left_out:,} of {len(ordered):,} classes lie between"
+        axes.text(50, MOST_CLASSES // 2, between, ha="center", va="center", fontsize=9, color="0.4")
     robust = [accuracies[1] for _, accuracies in shown]
+    axes.barh(places, [100 * clean.value for _, (clean, _) in shown], color="0.85", label="clean")
     values = [100 * one.value for one in robust]
-    axes.barh(names, values, height=0.5, xerr=_error_bars(robust), label=f"robust, {threat}")
-    axes.set(xlabel="accuracy (%), with 95 % intervals", xlim=(0, 100))
+    axes.barh(places, values, height=0.5, xerr=_error_bars(robust), label=f"robust, {threat}")
+    # By place, as two names that are shortened may look the same.
+    axes.set_yticks(places, [f"{legible(name)} (n = {clean.n})" for name, (clean, _) in shown])
+    axes.set(xlabel="accuracy (%), with 95 % intervals", xlim=(0, 100), ylim=(-0.6, max(places, default=0) + 0.6))
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, loc="outside upper right", ncols=2)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with whole_file(path) as unfinished:
+        figure.savefig(unfinished, format="png", dpi=150)
 
 
 def _error_bars(accuracies: list[Accuracy]) -> list[list[float]]:

@@ -9,14 +9,17 @@ import numpy as np
 from tabulate import tabulate
 
 from robust_hub.attacks import protocol_of
-from robust_hub.data import Rule, Source
+from robust_hub.data import DataFacts, Rule, Source
 from robust_hub.errors import CheckpointError
 from robust_hub.evaluation.accuracy import Accuracy, Check, Cost, Evaluation
 from robust_hub.files import as_record, read_json, write_json
+from robust_hub.models import Preprocessing
 from robust_hub.names import EVALUATION
 from robust_hub.threats import parse_threat
 
 SearchPrecision = Literal["float32", "bfloat16"]
+# What the images of evaluations of before were, which do not tell it.
+NOT_TOLD_OF_SOURCES = {"group_by": "", "tested": "test"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,9 @@ class Report:
         hardware: where.
         versions: of the packages that matter.
         rule: how the tested images were drawn from the set.
+        preprocessing: how they became those that the model was shown; None in evaluations of before, which did it in
+            one way: `Preprocessing.of_before`.
+        facts: what the data set is; None in evaluations of before.
     """
 
     model: str
@@ -74,6 +80,8 @@ class Report:
     hardware: str
     versions: dict[str, str]
     rule: Rule = field(default_factory=Rule)
+    preprocessing: Preprocessing | None = field(default_factory=lambda: None)
+    facts: DataFacts | None = field(default_factory=lambda: None)
 
     @property
     def data(self) -> str:
@@ -84,6 +92,11 @@ class Report:
     def protocol(self) -> str:
         """What the robust accuracy may be called, and what not."""
         return protocol_of(self.attacks)
+
+    @property
+    def is_imbalanced(self) -> bool:
+        """Whether classes of the split that was tested differ so much in size that accuracy alone says too little."""
+        return self.facts is not None and "test" in self.facts.splits and self.facts.splits["test"].is_imbalanced
 
     @property
     def flagged(self) -> list[Check]:
@@ -126,11 +139,14 @@ class Report:
     def table(self) -> str:
         """Writes accuracy after each attack, then by class, then what the honesty checks flagged."""
         evaluation = self.evaluation
-        stages = [("clean", str(evaluation.clean_accuracy), "", "", "", "")]
-        for stage, mask in evaluation.survivors.items():
+        stages = []
+        for stage, mask in {"clean": evaluation.clean, **evaluation.survivors}.items():
             cost = astuple(self.costs[stage]) if stage in self.costs else ("", "", "", "")
-            stages.append((stage, str(Accuracy.of(mask)), *cost))
-        headers = ("after", f"accuracy %, {self.threat}", "attacked", "forward passes", "backward passes", "s")
+            balanced = [f"{100 * evaluation.balanced(mask):.1f}"] if self.is_imbalanced else []
+            stages.append((stage, str(Accuracy.of(mask)), *balanced, *cost))
+        balanced = ["balanced accuracy %"] if self.is_imbalanced else []
+        costs = ("attacked", "forward passes", "backward passes", "s")
+        headers = ("after", f"accuracy %, {self.threat}", *balanced, *costs)
         classes = [(name, clean.n, str(clean), str(robust)) for name, (clean, robust) in self.classes().items()]
         flagged = [f"  {check.name}: {check.meaning}" for check in self.flagged]
         return "\n".join(
@@ -138,7 +154,14 @@ class Report:
                 f"{self.model} on {self.source.data}: {len(evaluation.clean)} test images, 95 % intervals",
                 f"protocol: {evaluation.attack}; search in {self.search_precision}, verdicts in float32",
                 "",
-                tabulate(stages, headers, tablefmt="github", floatfmt=".0f", intfmt=","),
+                tabulate(
+                    stages,
+                    headers,
+                    tablefmt="github",
+                    floatfmt=".0f",
+                    intfmt=",",
+                    disable_numparse=[2] if balanced else [],
+                ),
                 "",
                 tabulate(classes, ("class", "n", "clean %", "robust %"), tablefmt="github"),
                 "",
@@ -169,9 +192,17 @@ class Report:
         # as they were.
         if self.rule != Rule():
             told["rule"] = asdict(self.rule)
+        if self.preprocessing is not None:
+            told["preprocessing"] = asdict(self.preprocessing)
+        if self.facts is not None:
+            told["facts"] = asdict(self.facts)
+        source = asdict(self.source)
+        for name, before in NOT_TOLD_OF_SOURCES.items():
+            if source[name] == before:
+                del source[name]
         return {
             **told,
-            "source": asdict(self.source),
+            "source": source,
             "evaluation": masks,
             "costs": {stage: asdict(cost) for stage, cost in self.costs.items()},
             "checks": [asdict(check) for check in self.checks],

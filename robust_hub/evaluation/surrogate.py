@@ -32,7 +32,7 @@ def train_surrogate(data: Data, source: Source, device: torch.device, *, seed: i
         ).to(device)
         loader = training_loader(
             data.train,
-            network.input_size,
+            network.preprocessing,
             batch_size=min(BATCH, len(data.train)),
             augmentation=source.augmentation,
             seed=seed,

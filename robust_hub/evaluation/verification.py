@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from robust_hub.data import BUILTIN, evaluation_loader, load_data, split_sha256, subset
+from robust_hub.data import BUILTIN, evaluation_loader, load_test_data, split_sha256, subset
 from robust_hub.errors import CheckpointError
 from robust_hub.evaluation.accuracy import Accuracy
+from robust_hub.evaluation.class_order import in_order_of
 from robust_hub.evaluation.evidence import Evidence, confirm
 from robust_hub.evaluation.report import Report
-from robust_hub.models import PixelClassifier
+from robust_hub.models import PixelClassifier, Preprocessing
 from robust_hub.names import EVIDENCE, HUB_ID, WEIGHTS
 from robust_hub.threats import parse_threat
 
@@ -77,17 +78,24 @@ def verify_evaluation(classifier: PixelClassifier, folder: Path, *, data: str = 
         raise CheckpointError(f"{folder} calls its data set '{report.source.data}'; say where that is with --data")
     source = replace(report.source, data=data) if data else report.source
     try:
-        rows = subset(load_data(source, rule=report.rule).test, source.test_images)
+        known = in_order_of(load_test_data(source, rule=report.rule), report.label_names)
+        rows = subset(known.test, source.test_images)
     except ValueError as error:
         raise CheckpointError(f"{error}; say where the data is with --data") from error
     if split_sha256(rows) != report.data_sha256 or len(rows) != len(report.evaluation.clean):
         raise CheckpointError(f"the images of {source.data} are not those that {folder} is about")
     evaluation = report.evaluation
     fallen = np.flatnonzero(evaluation.clean & ~evaluation.robust)
+    preprocessing = report.preprocessing or Preprocessing.of_before(classifier.input_size)
+    if preprocessing.input_size != classifier.input_size:
+        raise CheckpointError(
+            f"{folder} is about images of {preprocessing}, and the model takes {classifier.preprocessing}; evaluate it "
+            "again"
+        )
     if not np.array_equal(evidence.indices.numpy(), fallen) or evidence.perturbation.shape[1:] != classifier.input_size:
         raise CheckpointError(f"{folder / EVIDENCE} must perturb each image that fell, and no other; evaluate again")
     batch_size = max(1, min(BATCH, BATCH_VALUES // math.prod(classifier.input_size)))
-    loader = evaluation_loader(rows, classifier.input_size, batch_size=batch_size, device=classifier.mean.device)
+    loader = evaluation_loader(rows, preprocessing, batch_size=batch_size, device=classifier.mean.device)
     clean, confirmed = confirm(classifier, evidence.to(classifier.mean.device), loader, parse_threat(report.threat))
     robust = clean.copy()
     robust[fallen[confirmed]] = False

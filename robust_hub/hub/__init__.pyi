@@ -10,6 +10,9 @@ from .fetching import open_folder as open_folder
 from .fetching import resolve as resolve
 from .loading import load as load
 from .loading import load_with_folder as load_with_folder
+from .prediction import Prediction as Prediction
+from .prediction import predict as predict
+from .prediction import write_csv as write_csv
 from .publishing import check_folder as check_folder
 from .publishing import publish as publish
 from .students import open_student as open_student

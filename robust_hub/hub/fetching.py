@@ -18,10 +18,10 @@ from huggingface_hub.errors import (
 )
 
 from robust_hub import model_folder
-from robust_hub.errors import CheckpointError, close_names, first_line
+from robust_hub.errors import CheckpointError, close_names, first_line, without_secrets
 from robust_hub.files import whole_folder
 from robust_hub.model_folder import ModelFolder, files_of, read_config
-from robust_hub.names import CONFIG, ENTRIES, SOURCES, STUDENT, WEIGHTS
+from robust_hub.names import CONFIG, ENTRIES, HUB_ID, SOURCES, STUDENT, WEIGHTS
 
 ORGANISATION = "robust-hub"
 # A checkout has the published folders at hand.
@@ -46,10 +46,25 @@ def resolve(name: str) -> str:
         near = MODEL_CARDS / name
         return f"local-dir:{near}" if (near / CONFIG).is_file() else f"hf-hub:{ORGANISATION}/{name}"
     _refuse_run(name)
-    hint = f"; for this folder say local-dir:{name}" if Path(name).is_dir() else ""
     raise CheckpointError(
-        f"a model must be named hf-hub:ORG/NAME, local-dir:FOLDER or as in the catalogue, got '{name}'{hint}"
+        f"a model must be named hf-hub:ORG/NAME, local-dir:FOLDER or as in the catalogue, got '{name}'{_meant(name)}"
     )
+
+
+def _meant(name: str) -> str:
+    """Ends the sentence about a name that is none with what was probably meant; empty where nobody can tell."""
+    if Path(name).is_dir():
+        return f"; for this folder say local-dir:{name}"
+    if Path(name).is_file():
+        return "; recipes/convert.py makes the folder of a model of a checkpoint"
+    repository = re.sub(r"https?://(www\.)?(huggingface\.co|hf\.co)/", "", name).rstrip("/")
+    if HUB_ID.fullmatch(repository) and not name.startswith("."):
+        return f"; for the repository on the Hub say hf-hub:{repository}"
+    if is_timms_own(name):
+        return f"; for these weights of timm's say hf-hub:timm/{name}"
+    from timm import is_model
+
+    return f"; {name} is an untrained network, which only a student can be" if is_model(name) else ""
 
 
 def is_model_name(name: str) -> bool:
@@ -137,11 +152,8 @@ def told_by_the_hub(failure: str, advice: str = "check name and network", **advi
         raise
     except Exception as error:  # the client's own, those of its HTTP library, which quote headers, and the system's
         status = error.response.status_code if isinstance(error, HfHubHTTPError) and error.response is not None else 0
-        told, token = _why(error), (get_token() or "").strip()
-        raise CheckpointError(
-            f"{failure} ({told.replace(token, '***') if token else told}); "
-            f"{advice_by_status.get(f'status_{status}', advice)}"
-        ) from None
+        told = f"{failure} ({_why(error)}); {advice_by_status.get(f'status_{status}', advice)}"
+        raise CheckpointError(without_secrets(told, get_token() or "")) from None
 
 
 def _why(error: Exception) -> str:
@@ -183,8 +195,14 @@ def _refuse_run(place: str) -> None:
 
 
 def _local(place: str, files: Sequence[str]) -> Path:
+    if not place.strip():
+        raise CheckpointError("local-dir: must name the folder of a model, got nothing; write its path behind it")
     folder = Path(place).expanduser()
     _refuse_run(str(folder))
+    if folder.is_file():
+        whole = (folder.parent / CONFIG).is_file()
+        advice = f"say local-dir:{folder.parent}" if whole else "recipes/convert.py makes one of a checkpoint"
+        raise CheckpointError(f"local-dir: must name the folder of a model, got the file {place}; {advice}")
     for file in files:
         if not (folder / file).is_file() and file not in (CONFIG, WEIGHTS) and (folder / CONFIG).is_file():
             raise CheckpointError(f"{place} has no {file}; recipes/evaluate.py --update-card writes what is measured")

@@ -1,9 +1,11 @@
 """Brings a model folder to the Hub: checked first, then in one commit, so that a repository is never half of it."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.hf_api import RepoFile, RepoFolder
 from safetensors import SafetensorError, safe_open
 
 from robust_hub.errors import CheckpointError
@@ -88,8 +90,8 @@ def publish(folder: Path, destination: Destination) -> Published:
         destination: where to.
 
     Raises:
-        CheckpointError: when the Hub refuses, or can't be reached, and the repository is as it was; or when there is a
-            new commit, and the tag names the one before.
+        CheckpointError: when the Hub refuses, or can't be reached, or the tag names something else; the repository is
+            as it was.
     """
     repo_id, branch, files = destination.repo_id, destination.revision, files_of(folder)
     with told_by_the_hub(
@@ -106,9 +108,13 @@ def publish(folder: Path, destination: Destination) -> Published:
         before = api.model_info(repo_id, revision=branch)
         if destination.private and not before.private:
             raise CheckpointError(f"{repo_id} is there already and public; make it private in its settings first")
+        others = sorted({file.rfilename for file in before.siblings or []} - {*files, *NAMELESS})
+        is_new = not _holds(api, repo_id, before.sha, folder)
         tagged = _commit_of(api, repo_id, destination.tag)
-        if tagged not in ("", before.sha):
+        if tagged and (is_new or tagged != before.sha):
             raise CheckpointError(f"{repo_id} has a tag '{destination.tag}' for another commit; choose another --tag")
+        if destination.create_pr and is_new and (proposed := _proposed(api, repo_id, folder)):
+            return replace(proposed, others=others)
         done = api.create_commit(
             repo_id,
             [CommitOperationAdd(name, folder / name) for name in files],
@@ -117,15 +123,9 @@ def publish(folder: Path, destination: Destination) -> Published:
             create_pr=destination.create_pr,
             parent_commit=before.sha,
         )
-        if tagged not in ("", done.oid):
-            raise CheckpointError(
-                f"{repo_id} is published, but its tag '{destination.tag}' names the commit before and is never moved; "
-                "choose another --tag"
-            )
         if destination.tag and not tagged:
             api.create_tag(repo_id, tag=destination.tag, revision=done.oid)
-    others = {file.rfilename for file in before.siblings or []} - {*files, *NAMELESS}
-    return Published(done.pr_url or done.commit_url, done.oid, done.oid != before.sha, sorted(others))
+    return Published(done.pr_url or done.commit_url, done.oid, done.oid != before.sha, others)
 
 
 def _check_file(file: Path) -> None:
@@ -173,6 +173,31 @@ def _check_model(folder: Path, provenance: Provenance, report: Report) -> None:
         raise CheckpointError(f"{folder} lacks {missing[0]}, which its card shows; put it back")
     if not gives_same_logits(folder, ours.model, ours.input_size):
         raise CheckpointError(f"timm does not load {folder} to the same logits twice; is its network random?")
+
+
+def _holds(api: HfApi, repo_id: str, revision: str | None, folder: Path) -> bool:
+    """Tells whether a revision has all files of a folder, byte for byte."""
+    there = {file.path: file for file in api.get_paths_info(repo_id, files_of(folder), revision=revision)}
+    return all(_is_same(folder / name, there.get(name)) for name in files_of(folder))
+
+
+def _is_same(file: Path, there: RepoFile | RepoFolder | None) -> bool:
+    if not isinstance(there, RepoFile):
+        return False
+    content = file.read_bytes()
+    if there.lfs:
+        return hashlib.sha256(content).hexdigest() == there.lfs.sha256
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == there.blob_id
+
+
+def _proposed(api: HfApi, repo_id: str, folder: Path) -> Published | None:
+    """Finds the open pull request that proposes a folder already."""
+    for ref in api.list_repo_refs(repo_id, include_pull_requests=True).pull_requests or []:
+        number = int(ref.ref.rpartition("/")[2])
+        proposal = api.get_discussion_details(repo_id, number)
+        if proposal.status in ("open", "draft") and _holds(api, repo_id, ref.target_commit, folder):
+            return Published(proposal.url, ref.target_commit, False, [])
+    return None
 
 
 def _commit_of(api: HfApi, repo_id: str, tag: str) -> str:

@@ -5,7 +5,7 @@ from robust_hub.errors import CheckpointError
 from robust_hub.hub.fetching import is_model_name, is_timms_own, open_folder, told_by_the_hub
 from robust_hub.hub.loading import load
 from robust_hub.model_folder import check_saving, load_folder
-from robust_hub.models import PixelClassifier, create_classifier, own_size
+from robust_hub.models import PixelClassifier, check_channels, create_classifier, own_size
 
 
 def open_student(name: str, model_args: dict, data: Data, *, image_size: int = 0) -> tuple[PixelClassifier, str]:
@@ -41,10 +41,13 @@ def open_student(name: str, model_args: dict, data: Data, *, image_size: int = 0
         raise ValueError(f"{name} is a model and brings its own arguments; leave --student-args away")
     if is_timms_own(name):
         student = _load_timms_own(name, data.num_classes)
+        check_channels(student)
         check_saving(student)
         return student, name
     folder = open_folder(name)
-    return load_folder(folder, num_classes=data.num_classes), folder.public_place
+    student = load_folder(folder, num_classes=data.num_classes)
+    check_channels(student)
+    return student, folder.public_place
 
 
 def _shape_of_images(architecture: str, data: Data, image_size: int) -> tuple[int, int, int]:

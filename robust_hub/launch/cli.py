@@ -1,16 +1,19 @@
 """The command line of the recipes: sub-commands from function signatures, errors in one sentence."""
 
-import json
 import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
-from typing import Annotated, get_type_hints
+from itertools import takewhile
+from typing import get_type_hints
 
 import tyro
-from tyro.constructors import PrimitiveConstructorSpec
+
+from robust_hub.errors import close_names
+from robust_hub.launch.endings import told_how_to_go_on
+from robust_hub.launch.words import EXPECTED_JSON, BadWord
 
 CONFIG = (tyro.conf.OmitArgPrefixes,)
 SECONDS_FOR_THE_MAIN_PROCESS = 5
@@ -22,39 +25,20 @@ OF_ACCELERATE = {
     "multi-gpu": "--multi_gpu",
     "cpu": "--cpu",
     "gradient-accumulation-steps": "--gradient_accumulation_steps 2",
+    "gpu": "--gpu_ids 0",
+    "gpus": "--num_processes 2",
+    "num-gpus": "--num_processes 2",
+    "bf16": "--mixed_precision bf16",
+    "amp": "--mixed_precision bf16",
 }
 # What a shell expands where a word begins: here as well behind an option's = and the source of a model.
 PATH = re.compile(r"(--[\w-]+=)?(local-dir:)?(~[^/]*|\$\w+|\$\{\w+\})(/.*)?", re.DOTALL)
 
 
-class _NotAnObject(Exception):
-    """JSON was asked for and something else given; no ValueError, about which tyro would write sentences of its own."""
-
-
-def _json_object(words: list[str]) -> dict:
-    try:
-        value = json.loads(words[0])
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise _NotAnObject(f"""expected a JSON object such as '{{"img_size": 32}}', in quotes, got {words[0]!r:.80}""")
-    return value
-
-
-Json = Annotated[
-    dict,
-    PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="JSON",
-        instance_from_str=_json_object,
-        is_instance=lambda value: isinstance(value, dict),
-        str_from_instance=lambda value: [json.dumps(value)],
-    ),
-]
-
-
 def command_line(commands: dict[str, Callable], *, default: str = "", launcher: str = "accelerate launch") -> None:
     """Runs the sub-command that was asked for; bad input ends in one sentence on standard error and exit code 2.
+
+    So does a disk that takes no more; Ctrl-C and SIGTERM end in a line and the exit code that shells expect.
 
     Args:
         commands: a function for each sub-command; its signature is the command line. One alone needs no sub-command.
@@ -64,12 +48,13 @@ def command_line(commands: dict[str, Callable], *, default: str = "", launcher: 
     try:
         arguments = [_expanded(word) for word in sys.argv[1:]] or [default or "--help"]
         _refuse_words_of_others(arguments, commands, launcher)
-        if len(commands) == 1:
-            (command,) = commands.values()
-            tyro.cli(command, args=arguments, config=CONFIG)
-        else:
-            tyro.extras.subcommand_cli_from_dict(commands, args=arguments, config=CONFIG)
-    except (ValueError, FloatingPointError, _NotAnObject) as error:
+        with told_how_to_go_on(resumable="resume" in _known_options(arguments, commands)):
+            if len(commands) == 1:
+                (command,) = commands.values()
+                tyro.cli(command, args=arguments, config=CONFIG)
+            else:
+                tyro.extras.subcommand_cli_from_dict(commands, args=arguments, config=CONFIG)
+    except (ValueError, FloatingPointError, BadWord) as error:
         rank = _rank()
         if rank:
             # Most errors meet every process; the main one then tells it and the launcher ends the others meanwhile.
@@ -98,20 +83,33 @@ def _refuse_words_of_others(arguments: list[str], commands: dict[str, Callable],
     Raises:
         ValueError: when there is one, or the sub-command was forgotten.
     """
+    _refuse_torn_json(arguments)
     known = _known_options(arguments, commands)
     for name, value in _options(arguments):
         if name in OF_ACCELERATE and name not in known and launcher:
             raise ValueError(
                 f"--{name} belongs to {launcher}, before the recipe's name, where it is called {OF_ACCELERATE[name]}"
             )
-        if name == "eps" and name not in known and "threat" in known:
+        if name in ("eps", "epsilon") and name not in known and "threat" in known:
             eps = f"{value or 8}/255" if value.isdigit() or not value else value
-            raise ValueError(f"--eps is a part of the threat; say --threat linf:{eps}")
+            raise ValueError(f"--{name} is a part of the threat; say --threat linf:{eps}")
         if name in ("student", "teacher", "model") and value.startswith("timm/"):
             raise ValueError(f"{value} is a name on the Hub; say hf-hub:{value}")
     first = arguments[0]
-    if len(commands) > 1 and first.startswith("--") and first != "--help" and not first.startswith("--tyro-"):
+    if len(commands) == 1 or first in commands or first in ("-h", "--help") or first.startswith("--tyro-"):
+        return
+    if first.startswith("--"):
         raise ValueError(f"expected one of {', '.join(commands)} before {first}; say which")
+    raise ValueError(f"expected one of {', '.join(commands)}, got '{first}'{close_names(first.lower(), commands)}")
+
+
+def _refuse_torn_json(arguments: list[str]) -> None:
+    """Tells of JSON that lost its quotes, so that a shell made several words of it."""
+    for place, word in enumerate(arguments):
+        value = word.partition("=")[2] if word.startswith("--") else word
+        words = takewhile(lambda word: not word.startswith("--"), arguments[place + 1 :])
+        if value.startswith("{") and not value.endswith("}") and (torn := list(words)):
+            raise ValueError(f"{EXPECTED_JSON}, got the words {' '.join([value, *torn])!r:.80}")
 
 
 def _options(arguments: list[str]) -> Iterator[tuple[str, str]]:

@@ -3,15 +3,20 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from accelerate import Accelerator
 
+from robust_hub.data import BUILTIN
 from robust_hub.files import UNFINISHED, write_json
 from robust_hub.launch.output import Output
+from robust_hub.launch.tracking import start_tracking
+from robust_hub.names import CONFIG, WEIGHTS
 
 IDENTITY = "run.json"
+FACTS = "data_facts"
 
 
 def identity_of(
@@ -39,26 +44,37 @@ def identity_of(
     )
 
 
-def claim_output(accelerator: Accelerator, output: Output, identity: dict) -> None:
-    """Writes the configuration into the output folder and starts the tracker; from here on the folder is this run's."""
+def claim_output(
+    accelerator: Accelerator, output: Output, identity: dict, *, facts: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """Writes the configuration into the output folder and starts the tracker; from here on the folder is this run's.
+
+    Args:
+        accelerator: of the run.
+        output: where it writes.
+        identity: what decides its result.
+        facts: what its data set is, as plain values: told beside it, and no reason to call a run another one.
+    """
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         output.folder.mkdir(parents=True, exist_ok=True)
-        write_json(output.folder / IDENTITY, identity)
+        write_json(output.folder / IDENTITY, {**identity, **({FACTS: dict(facts)} if facts else {})})
         output.checkpoints.mkdir(exist_ok=True)
     accelerator.wait_for_everyone()
     if output.log_with != "none":
-        accelerator.init_trackers(output.folder.name)
+        start_tracking(accelerator, output.folder.name)
 
 
 def check_output(output: Output, identity: dict) -> None:
     """Checks that the output folder is free, or holds this very run and it is to be resumed; writes nothing.
 
     Raises:
-        ValueError: when it is not.
+        ValueError: when it is not, there is no run to resume, or the folder lies in one that the run reads.
     """
-    if output.folder.exists() and not output.folder.is_dir():
-        raise ValueError(f"{output.folder} is a file; choose another --output")
+    check_apart(output.folder, identity.get("source", {}).get("data", ""))
+    if output.resume and not output.folder.exists():
+        raise ValueError(f"there is no run in {output.folder} to resume; check --output, or leave --resume away")
+    # Nothing at all is what a run leaves that is killed as it begins.
     if not output.folder.exists() or {path.name for path in output.folder.iterdir()} <= {IDENTITY + UNFINISHED}:
         return
     file = output.folder / IDENTITY
@@ -69,9 +85,33 @@ def check_output(output: Output, identity: dict) -> None:
             f"{output.folder} holds a run already; add --resume to go on with it, or choose another --output"
         )
     before = json.loads(file.read_text())
+    before.pop(FACTS, None)
+    # A run of before knows nothing of an option that is newer, and nobody has used.
+    newer = [key for key in identity if key not in before and not identity[key]]
     for key in {**before, **identity}:
-        if before.get(key) != identity.get(key):
+        if key not in newer and before.get(key) != identity.get(key):
             raise ValueError(
                 f"{output.folder} holds another run: its {key} is {before.get(key)!r}, not {identity.get(key)!r}; "
                 "resume with the same options, or choose another --output"
             )
+
+
+def check_apart(folder: Path, data: str = "") -> None:
+    """Checks that a folder to write into is none that is read: not the data's, no model's, and not inside of one.
+
+    Args:
+        folder: to write into; it need not be there.
+        data: the data set, as its user named it.
+
+    Raises:
+        ValueError: when it is, or is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; choose another --output")
+    place = folder.expanduser().resolve()
+    read = Path(data).expanduser().resolve() if data and data not in BUILTIN else None
+    for above in (place, *place.parents):
+        if above == read:
+            raise ValueError(f"--output {folder} lies in the folder of the data, {data}; choose one outside of it")
+        if (above / CONFIG).is_file() and (above / WEIGHTS).is_file():
+            raise ValueError(f"--output {folder} lies in the folder of a model, {above}; choose one outside of it")

@@ -5,6 +5,7 @@ import re
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from accelerate.utils import tqdm as on_the_main_process
@@ -23,8 +24,10 @@ class _Lines(io.TextIOBase):
         line = re.sub(r"\x1b\[A|[\r\n]", "", text).strip()
         if line and time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
-            sys.stderr.write(f"{line}\n")
-            sys.stderr.flush()
+            # A log that takes no more, on a full disk or behind a broken pipe, is no reason to end.
+            with suppress(OSError):
+                sys.stderr.write(f"{line}\n")
+                sys.stderr.flush()
         return len(text)
 
 

@@ -1,10 +1,12 @@
 """The plots of the catalogue's page: SVG whose points are links, in colours that the page names."""
 
 import re
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
 from itertools import cycle
-from textwrap import shorten
 from typing import Any
 from xml.etree import ElementTree
 
@@ -17,6 +19,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import Bbox
 
 from robust_hub.attacks import AUTO_ATTACK
+from robust_hub.evaluation import shortened
 from robust_hub.leaderboard.table import contest, has_cost, is_auto_attack
 from robust_hub.model_folder import ModelInfo, short_name
 
@@ -73,7 +76,15 @@ class Entry:
         return short_name(self.info.method)
 
 
-@mpl.rc_context(STYLE)
+@contextmanager
+def _in_style() -> Generator[None]:
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        # The browser that shows the text has fonts of its own.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        yield
+
+
+@_in_style()
 def plot_against_clean(entries: list[Entry], *, name: str) -> Markup:
     """Draws robust against clean accuracy with 95 % intervals, as SVG; the name keeps ids apart on a page."""
     figure, axes = _figure("clean accuracy (%)")
@@ -85,7 +96,7 @@ def plot_against_clean(entries: list[Entry], *, name: str) -> Markup:
     return _as_svg(figure, entries, name)
 
 
-@mpl.rc_context(STYLE)
+@_in_style()
 def plot_against_cost(entries: list[Entry], *, name: str) -> Markup:
     """Draws robust accuracy against the cost of training, and the Pareto fronts, as SVG; all entries have a cost."""
     figure, axes = _figure("training with the teacher's (seconds, logarithmic)")
@@ -112,7 +123,7 @@ def plot_against_cost(entries: list[Entry], *, name: str) -> Markup:
             color=ACCENT,
             linestyle="-" if protocol == AUTO_ATTACK else next(dashes),
             linewidth=1.2,
-            label=f"Pareto front, {shorten(protocol, 44, placeholder=' ...')}",
+            label=f"Pareto front, {shortened(protocol, 44)}",
         )
     _points(figure, axes, list(zip(seconds, entries, strict=True)))
     return _as_svg(figure, entries, name)
@@ -173,7 +184,7 @@ def _names(figure: Figure, axes: Axes, placed: list[tuple[float, Entry]]) -> Non
     for x, entry in placed:
         for side, height in ((1, 1), (-1, 1), (1, -1), (-1, -1)):
             text = axes.annotate(
-                shorten(entry.method, 20, placeholder="..."),
+                shortened(entry.method, 20),
                 (x, 100 * entry.info.robust_accuracy.value),
                 (6 * side, 5 * height),
                 textcoords="offset points",

@@ -119,3 +119,19 @@ def check_at_least(minimum: float | int, method: str, **options: float | int) ->
     for name, value in options.items():
         if not minimum <= value < float("inf"):
             raise ValueError(f"{method} needs {name} >= {minimum:g}, got {value}")
+
+
+def check_has_effect(options: Options, name: str, *, needs: str) -> None:
+    """Checks that an option is left as it is where it would do nothing.
+
+    Args:
+        options: of a method.
+        name: of the option that does nothing now.
+        needs: with what it would do something, as its user types it.
+
+    Raises:
+        ValueError: when it was chosen.
+    """
+    default = next(field.default for field in fields(options) if field.name == name)
+    if getattr(options, name) != default:
+        raise ValueError(f"--{name.replace('_', '-')} has no effect without {needs}; give both or neither")

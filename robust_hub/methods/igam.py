@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from robust_hub.losses import cross_entropy, squared_distance
-from robust_hub.methods.base import Losses, Objective, Options, check_at_least, check_same_task, twice_differentiable
+from robust_hub.methods.base import (
+    Losses,
+    Objective,
+    Options,
+    check_at_least,
+    check_has_effect,
+    check_same_task,
+    twice_differentiable,
+)
 from robust_hub.methods.discriminator import Discriminator
 from robust_hub.models import PixelClassifier, Teacher
 from robust_hub.types import Images, Labels, Logits, PerExample
@@ -96,6 +104,10 @@ class IGAM(Objective):
         check_at_least(0, "IGAM", **weights, adversarial_weight=options.adversarial_weight, noise=options.noise)
         check_at_least(0, "IGAM", start=options.start, ramp=options.ramp)
         check_at_least(1, "IGAM", discriminator_period=options.discriminator_period)
+        if not options.adversarial_weight:
+            check_has_effect(options, "discriminator_period", needs="--adversarial-weight")
+        if not options.weight and not options.adversarial_weight:
+            check_has_effect(options, "gradient_of", needs="a --weight or --adversarial-weight above 0")
         self.student, self.teacher, self.options = student, teacher, options
         self.discriminator = Discriminator(student.input_size) if options.adversarial_weight else None
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import torch
 
 from robust_hub.losses import cross_entropy, l1_distance, l2_distance
-from robust_hub.methods.base import Losses, Objective, Options, check_at_least, freeze_statistics
+from robust_hub.methods.base import Losses, Objective, Options, check_at_least, check_has_effect, freeze_statistics
 from robust_hub.models import PixelClassifier, Teacher
 from robust_hub.types import Features, Images, Labels, PerExample
 
@@ -56,6 +56,8 @@ class Lifelong(Objective):
                 "takes any student"
             )
         check_at_least(0, "Lifelong", weight=options.weight)
+        if not options.weight:
+            check_has_effect(options, "distance", needs="a --weight above 0")
         self.student, self.teacher, self.options = student, teacher, options
         self.distance = DISTANCES[options.distance]
 

@@ -12,7 +12,7 @@ from torch.distributions import Beta
 from robust_hub.attacks import eval_mode
 from robust_hub.errors import close_names, first_line
 from robust_hub.losses import cross_entropy, distillation
-from robust_hub.methods.base import Losses, Objective, Options, check_at_least, check_same_task
+from robust_hub.methods.base import Losses, Objective, Options, check_at_least, check_has_effect, check_same_task
 from robust_hub.models import PixelClassifier, Teacher
 from robust_hub.types import Features, Images, Labels, PerExample
 
@@ -69,6 +69,10 @@ class MixACM(Objective):
         weights = {"weight": options.weight, "divergence_weight": options.divergence_weight}
         check_at_least(0, "MixACM", **weights, cross_entropy_weight=options.cross_entropy_weight)
         check_at_least(0.01, "MixACM", temperature=options.temperature, mixup=options.mixup)
+        if not options.divergence_weight:
+            check_has_effect(options, "temperature", needs="a --divergence-weight above 0")
+        for name in ("stages", "teacher_stages") if not options.weight else ():
+            check_has_effect(options, name, needs="a --weight above 0")
         self.student, self.teacher, self.options = student, teacher, options
         self.stages, self.teacher_stages = match_stages(
             student.stages, teacher.classifier.stages, options.stages, options.teacher_stages

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robust_hub.losses import cross_entropy
-from robust_hub.methods.base import Losses, Objective, Options, check_at_least, twice_differentiable
+from robust_hub.methods.base import Losses, Objective, Options, check_at_least, check_has_effect, twice_differentiable
 from robust_hub.methods.pag_targets import Targets
 from robust_hub.models import PixelClassifier
 from robust_hub.types import Images, Labels
@@ -73,6 +73,8 @@ class PAG(Objective):
                 f"PAG needs classes_per_image between 1 and {student.num_classes}, the number of classes, "
                 f"got {options.classes_per_image}"
             )
+        if not options.weight:
+            check_has_effect(options, "classes_per_image", needs="a --weight above 0")
         self.student, self.targets, self.options = student, targets, options
 
     def forward(self, images: Images, labels: Labels, *extras: Tensor) -> Losses:

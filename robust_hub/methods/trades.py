@@ -7,7 +7,7 @@ import torch
 
 from robust_hub.attacks import ascend, eval_mode
 from robust_hub.losses import cross_entropy, kl_divergence
-from robust_hub.methods.base import Losses, Objective, Options
+from robust_hub.methods.base import Losses, Objective, Options, check_at_least, check_has_effect
 from robust_hub.models import PixelClassifier
 from robust_hub.threats import Threat
 from robust_hub.types import Images, Labels
@@ -35,6 +35,9 @@ class TRADES(Objective):
         threat: the ball in which the divergence is maximised.
         options: how it weighs, and attacks.
 
+    Raises:
+        ValueError: when an option is out of its range, or does nothing.
+
     Source: Zhang et al., ICML 2019, arXiv 1901.08573, equation 5 and Algorithm 1.
     Deviations: clean and adversarial images share one forward pass, and so BatchNorm statistics; the inner start is
         uniform in a thousandth of the ball where the authors add Gaussian noise of deviation 0.001.
@@ -42,6 +45,9 @@ class TRADES(Objective):
 
     def __init__(self, student: PixelClassifier, threat: Threat, options: TRADESOptions = TRADESOptions()):
         super().__init__()
+        check_at_least(0, "TRADES", weight=options.weight)
+        if not options.weight:
+            check_has_effect(options, "steps", needs="a --weight above 0")
         self.student, self.threat, self.options = student, threat, options
 
     def forward(self, images: Images, labels: Labels) -> Losses:

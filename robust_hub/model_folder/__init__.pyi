@@ -16,6 +16,7 @@ from .provenance import TrainingCost as TrainingCost
 from .provenance import model_name as model_name
 from .provenance import short_name as short_name
 from .saving import add_evaluation as add_evaluation
+from .saving import add_pictures as add_pictures
 from .saving import check_saving as check_saving
 from .saving import describe as describe
 from .saving import gives_same_logits as gives_same_logits

@@ -7,7 +7,7 @@ from typing import Any
 
 from robust_hub.errors import CheckpointError
 from robust_hub.files import read_json
-from robust_hub.models import describes_network
+from robust_hub.models import CROP_MODES, Preprocessing, describes_network
 from robust_hub.names import CONFIG, CONFIG_KEY, WEIGHTS
 
 MOST_CLASSES = 2**20
@@ -84,8 +84,23 @@ def _check_images(file: Path, told: Any) -> None:
         numbers = isinstance(values, list) and all(type(n) in (int, float) and math.isfinite(n) for n in values)
         if not numbers or len(values) != size[0] or (name == "std" and min(values) <= 0):
             raise CheckpointError(f"{file}: {name} must be {size[0]} numbers, one a channel, got {values!r:.80}")
+    _check_preprocessing(file, told)
     if told.get("custom_load") == "hf" or told.get("state_dict"):
         raise CheckpointError(f"{file} asks for weights in a format of its own; only {WEIGHTS} is read")
+
+
+def _check_preprocessing(file: Path, told: dict) -> None:
+    """Checks how photos are brought to the size, as far as it is told."""
+    usual: dict[str, Any] = {"crop_pct": 1.0, "crop_mode": CROP_MODES[0], "interpolation": "bilinear"}
+    crop_pct, crop_mode, interpolation = (told[key] if told.get(key) is not None else usual[key] for key in usual)
+    if type(crop_pct) not in (int, float):
+        raise CheckpointError(f"{file}: crop_pct must be a number, got {crop_pct!r:.80}")
+    if crop_mode not in CROP_MODES:
+        raise CheckpointError(f"{file}: crop_mode must be one of {', '.join(CROP_MODES)}, got {crop_mode!r:.80}")
+    try:
+        Preprocessing(tuple(told["input_size"]), float(crop_pct), crop_mode, str(interpolation))
+    except ValueError as error:
+        raise CheckpointError(f"{file}: {error}") from error
 
 
 def _check_channels(file: Path, model_args: dict, told: dict) -> None:

@@ -1,12 +1,16 @@
 """What a model claims, in a few plain values: what lists, filters and tables need, and the Hub keeps in a card."""
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 from robust_hub import models
 from robust_hub.errors import CheckpointError
 from robust_hub.evaluation import Accuracy, Report
 from robust_hub.files import as_record
 from robust_hub.model_folder.provenance import Provenance
+
+# Of anything counted, weights or seconds: no model comes near.
+MOST = 10**13
 
 
 @dataclass(frozen=True)
@@ -80,16 +84,20 @@ class ModelInfo:
         """
         info = as_record(cls, told, where)
         accuracies = (info.clean_accuracy, info.robust_accuracy)
-        shares = [share for accuracy in accuracies for share in (accuracy.low, accuracy.value, accuracy.high)]
-        numbers = (info.parameters, info.checks - info.flagged, info.flagged, info.robust_accuracy.n)
+        # From the lower end of each interval to the upper.
+        ranges = [(0, accuracy.low, accuracy.value, accuracy.high, 1) for accuracy in accuracies]
+        counts = (info.parameters, info.checks - info.flagged, info.flagged, *(accuracy.n for accuracy in accuracies))
+        times = [seconds for seconds in (info.seconds, info.seconds_with_teacher) if seconds is not None]
         texts = [value for value in asdict(info).values() if isinstance(value, str)]
         if (
-            not all(0 <= share <= 1 for share in shares)
-            or min(numbers) < 0
+            not all(low <= high for bounds in ranges for low, high in pairwise(bounds))
+            or not all(0 <= count <= MOST for count in counts)
+            or not all(0 <= seconds <= MOST for seconds in times)
             or not all(text.isprintable() for text in texts)
         ):
             raise CheckpointError(
-                f"{where} claims what can't be: shares outside [0, 1], negative counts or odd characters"
+                f"{where} claims what can't be: shares outside [0, 1] or their intervals, counts or seconds that are "
+                "negative or beyond belief, or odd characters"
             )
         return info
 

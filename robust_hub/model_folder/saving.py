@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +45,6 @@ def save(
     *,
     label_names: list[str],
     report: Report | None = None,
-    pictures: Sequence[Path] = (),
 ) -> None:
     """Writes a model folder beside its place, checks that timm loads it, and only then puts it in place.
 
@@ -54,7 +54,6 @@ def save(
         provenance: for config.json and README.md.
         label_names: class names in the order of the logits; empty where nobody knows them.
         report: of its evaluation; None where there was none.
-        pictures: plots that the provenance names, copied into the folder.
 
     Raises:
         RuntimeError: when what was written does not give the same logits again.
@@ -62,8 +61,6 @@ def save(
     with whole_folder(folder) as beside:
         model = _save_network(beside, classifier, label_names)
         _describe(beside, provenance, report)
-        for picture in pictures:
-            shutil.copy(picture, beside)
         if not gives_same_logits(beside, model, classifier.input_size):
             raise RuntimeError(f"timm does not load {beside} back to the same logits; nothing was put in place")
 
@@ -91,7 +88,7 @@ def check_saving(classifier: PixelClassifier) -> None:
 
 def describe(folder: Path, provenance: Provenance, report: Report | None) -> None:
     """Writes card, config.json and evaluation.json of a folder anew; its notes, weights and all else are kept."""
-    with whole_folder(folder, begin_with=folder) as beside:
+    with _changing(folder) as beside:
         _describe(beside, provenance, report)
 
 
@@ -101,18 +98,33 @@ def add_evaluation(folder: Path, report: Report, measured: Path) -> None:
     Args:
         folder: of the model.
         report: of the evaluation.
-        measured: where the evaluation wrote its evidence and its pictures.
+        measured: where the evaluation wrote its evidence, and those of its pictures that could be drawn.
 
     Raises:
         CheckpointError: when robust_hub did not write the folder.
     """
     provenance = require_provenance(folder)
-    pictures = {name: text for name, text in PICTURES.items() if provenance.pictures.get(name, text) == text}
-    told = replace(provenance, pictures={**provenance.pictures, **pictures})
-    with whole_folder(folder, begin_with=folder) as beside:
-        for name in (EVIDENCE, *pictures):
+    ours = {name: text for name, text in PICTURES.items() if provenance.pictures.get(name, text) == text}
+    drawn = {name: text for name, text in ours.items() if (measured / name).is_file()}
+    # A picture of an earlier evaluation goes, though there be no new one.
+    others = {name: text for name, text in provenance.pictures.items() if name not in ours}
+    with _changing(folder) as beside:
+        for name in ours:
+            (beside / name).unlink(missing_ok=True)
+        for name in (EVIDENCE, *drawn):
             shutil.copy(measured / name, beside)
-        _describe(beside, told, report)
+        _describe(beside, replace(provenance, pictures={**others, **drawn}), report)
+
+
+def add_pictures(folder: Path, pictures: Mapping[Path, str]) -> None:
+    """Puts pictures, with what they show, into the folder of a model and into its card."""
+    captions = {picture.name: caption for picture, caption in pictures.items()}
+    provenance = require_provenance(folder)
+    report = Report.read(folder) if (folder / EVALUATION).is_file() else None
+    with _changing(folder) as beside:
+        for picture in pictures:
+            shutil.copy(picture, beside)
+        _describe(beside, replace(provenance, pictures={**provenance.pictures, **captions}), report)
 
 
 def is_as_described(folder: Path, provenance: Provenance, report: Report) -> bool:
@@ -134,11 +146,23 @@ def gives_same_logits(folder: Path, model: torch.nn.Module, input_size: tuple[in
     return loaded.shape == given.shape and torch.allclose(loaded, given, rtol=0, atol=0, equal_nan=True)
 
 
+@contextmanager
+def _changing(folder: Path) -> Generator[Path]:
+    """Gives a copy of a folder to change, which then takes its place; refuses links, which could lead anywhere."""
+    link = next((path for path in sorted(folder.rglob("*")) if path.is_symlink()), None)
+    if link:
+        raise CheckpointError(f"{link} is a link, and nothing is written through one; put the file itself there")
+    with whole_folder(folder, begin_with=folder) as beside:
+        yield beside
+
+
 def _save_network(folder: Path, classifier: PixelClassifier, label_names: list[str]) -> torch.nn.Module:
     """Lets timm write weights and config.json, and gives the network in eval mode, on the CPU, as it was written."""
     model = deepcopy(classifier.model).cpu().to(memory_format=torch.contiguous_format).eval()
     names = label_names or None
-    model.pretrained_cfg = {**model.pretrained_cfg, "num_classes": model.num_classes, "label_names": names}
+    # What timm would show it in a test of its own is left out: our figures are of the size and crop it was trained for.
+    told = {key: value for key, value in model.pretrained_cfg.items() if not key.startswith("test_")}
+    model.pretrained_cfg = {**told, "num_classes": model.num_classes, "label_names": names}
     save_for_hf(
         model,
         str(folder),

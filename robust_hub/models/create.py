@@ -14,6 +14,7 @@ from robust_hub.models.pixel_classifier import PixelClassifier
 
 # Of ImageNet, where timm tells nothing.
 USUAL_SIZE = 224
+OTHER_ARGUMENTS = """give it other arguments, for example '{"img_size": 32, "patch_size": 4}' for a ViT"""
 
 
 def create_classifier(
@@ -61,9 +62,11 @@ def create_classifier(
         "num_classes": num_classes,
         "label_names": None,
         "test_input_size": None,
+        "test_pool_size": None,
         "pool_size": None,
         "first_conv": None,
         "crop_pct": 1.0,
+        "test_crop_pct": None,
         "license": None,
         "tag": "",
     }
@@ -74,9 +77,9 @@ def create_classifier(
         with torch.no_grad():
             logits = model.eval()(torch.zeros(2, *overlay["input_size"]))
     except Exception as error:  # whatever a foreign architecture raises, the user needs the one sentence
+        other = "leave what it does not know away" if "unexpected keyword argument" in str(error) else OTHER_ARGUMENTS
         raise ValueError(
-            f"{architecture} can't be built for {shape} images with {model_args} ({first_line(error)}); "
-            'give it other arguments, for example \'{"img_size": 32, "patch_size": 4}\' for a ViT'
+            f"{architecture} can't be built for {shape} images with {model_args} ({first_line(error)}); {other}"
         ) from error
     if logits.shape != (2, num_classes):
         raise ValueError(
@@ -133,6 +136,9 @@ def with_mlp_head(classifier: PixelClassifier, hidden: int, num_classes: int) ->
     assert isinstance(model, MlpHeaded)
     model.body.load_state_dict(classifier.model.state_dict(), strict=False)
     model.pretrained_cfg.update({key: taught[key] for key in ("mean", "std", "input_size")})
+    model.pretrained_cfg.update(
+        {key: getattr(classifier.preprocessing, key) for key in ("crop_pct", "crop_mode", "interpolation")}
+    )
     copy = PixelClassifier(model.eval(), model_args)
     images = torch.rand(2, *classifier.input_size)
     with torch.no_grad():

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from robust_hub.models.preprocessing import Preprocessing
 from robust_hub.types import Features, Images, Logits
 
 
@@ -77,6 +78,18 @@ class PixelClassifier(nn.Module):
         """Channels, height and width of the images the model takes."""
         channels, height, width = self.model.pretrained_cfg["input_size"]
         return channels, height, width
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How photos become the images the model takes; timm's defaults where its `pretrained_cfg` tells nothing."""
+        # Here, as timm lets our networks be imported, which import this module.
+        from timm.data import resolve_data_config
+
+        wanted = resolve_data_config(pretrained_cfg=self.model.pretrained_cfg)
+        fill = tuple(round(255 * level) for level in wanted["mean"]) if wanted["crop_mode"] == "border" else ()
+        return Preprocessing(
+            self.input_size, float(wanted["crop_pct"]), wanted["crop_mode"], wanted["interpolation"], fill
+        )
 
     @property
     def num_classes(self) -> int:
@@ -191,12 +204,6 @@ def _at_least_float32(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def knows_label_names(classifier: PixelClassifier, label_names: list[str]) -> bool:
-    """Tells whether a model knows the classes of the data, in the same order, as far as it tells."""
-    known = classifier.label_names or label_names
-    return classifier.num_classes == len(label_names) and known == label_names
-
-
 def check_channels(classifier: PixelClassifier) -> None:
     """Checks that a model takes what images are brought to: grey or colour.
 
@@ -208,18 +215,4 @@ def check_channels(classifier: PixelClassifier) -> None:
         raise ValueError(
             f"{classifier.architecture} must take grey or colour images, of 1 or 3 channels, got {channels}; leave "
             "in_chans away, or choose another model"
-        )
-
-
-def check_label_names(classifier: PixelClassifier, label_names: list[str]) -> None:
-    """Checks that a model knows the classes of the data.
-
-    Raises:
-        ValueError: when it does not.
-    """
-    if not knows_label_names(classifier, label_names):
-        known = classifier.label_names or label_names
-        raise ValueError(
-            f"the model knows {classifier.num_classes} classes ({', '.join(known[:3])}, ...) and the data has "
-            f"{len(label_names)} ({', '.join(label_names[:3])}, ...); choose a model of this data set"
         )

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robust_hub.models.pixel_classifier import Passes, PixelClassifier
+from robust_hub.models.preprocessing import Preprocessing
 from robust_hub.types import Features, Images, Logits
 
 # Rec. 601 luma, by which Pillow makes colour images grey.
@@ -52,6 +53,11 @@ class Teacher(nn.Module):
     def input_size(self) -> tuple[int, int, int]:
         """Channels, height and width of the images its classifier takes."""
         return self.classifier.input_size
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How photos become the images its classifier takes."""
+        return self.classifier.preprocessing
 
     def train(self, mode: bool = True) -> "Teacher":
         """Keeps the classifier in eval mode whatever is asked for."""

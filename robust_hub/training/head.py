@@ -137,7 +137,7 @@ def compute_features(
     accelerator.wait_for_everyone()
     written = np.lib.format.open_memmap(beside(file), mode="r+")
     loader = evaluation_loader(
-        rows, classifier.input_size, batch_size=BATCH, device=accelerator.device, shard=Shard(rank, world)
+        rows, classifier.preprocessing, batch_size=BATCH, device=accelerator.device, shard=Shard(rank, world)
     )
     place = rank
     for images, _ in progress(loader, desc="features"):

@@ -15,7 +15,6 @@ from robust_hub.methods import Objective
 from robust_hub.models import PixelClassifier, check_channels
 from robust_hub.threats import Threat
 from robust_hub.training.config import TrainingConfig
-from robust_hub.training.estimate import estimate_cost
 from robust_hub.training.loop import Scores, TrainState, fit
 
 EVALUATION_BATCH = 256
@@ -45,8 +44,7 @@ class Loaders:
     def fit(
         self, accelerator: Accelerator, objective: Objective, training: TrainingConfig, output: Output
     ) -> tuple[PixelClassifier, TrainState]:
-        """Tells what it will cost, and trains the objective's student in a run's folder; see `training.fit`."""
-        accelerator.print(estimate_cost(accelerator, objective, self.train, training))
+        """Trains the objective's student in a run's folder; see `training.fit`."""
         return fit(
             accelerator,
             objective,
@@ -92,7 +90,7 @@ def open_loaders(
     """
     check_channels(classifier)
     shard = Shard(accelerator.process_index, accelerator.num_processes, accelerator.gradient_accumulation_steps)
-    common = {"input_size": classifier.input_size, "device": accelerator.device, "shard": shard}
+    common = {"fit": classifier.preprocessing, "device": accelerator.device, "shard": shard}
     return Loaders(
         data,
         source,

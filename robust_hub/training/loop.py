@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from robust_hub.data import Loader
-from robust_hub.launch import progress
+from robust_hub.launch import progress, track
 from robust_hub.methods import Objective
 from robust_hub.models import Passes, PixelClassifier
 from robust_hub.training.config import TrainingConfig
@@ -177,7 +177,7 @@ def fit(
         terms = train_epoch(accelerator, objective, optimizer, scheduler, averaged, loader, state)
         state.seconds += time.perf_counter() - start
         state.epoch = epoch + 1
-        accelerator.log({**terms, "lr": scheduler.get_last_lr()[0]}, step=state.epoch)
+        track(accelerator, {**terms, "lr": float(scheduler.get_last_lr()[0])}, step=state.epoch)
         if not training.is_milestone(state.epoch):
             continue
 
@@ -188,7 +188,7 @@ def fit(
             state.best_score, state.best_epoch = score, state.epoch
             best.load_state_dict(averaged.module.state_dict())
         bar.set_postfix(clean=f"{scores.clean:.3f}", robust=f"{scores.robust:.3f}")
-        accelerator.log({f"validation_{name}": value for name, value in asdict(scores).items()}, step=state.epoch)
+        track(accelerator, {f"validation_{name}": value for name, value in asdict(scores).items()}, step=state.epoch)
         _check_finite(accelerator, averaged.module.parameters(), state)
         save_checkpoint(accelerator, checkpoints, state.epoch)
     return best, deepcopy(state)

@@ -1,28 +1,16 @@
-"""What a run ends with: one table, the student's folder, and the pictures in it."""
+"""What a run ends with: the student's folder and one table."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import MappingProxyType
 
-import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from tabulate import tabulate
 from torch import nn
 
-from robust_hub.attacks import eval_mode, loss_and_gradient
-from robust_hub.evaluation import (
-    CURVE_STEPS,
-    Evaluation,
-    pgd_curve,
-    plot_accuracy_curves,
-    plot_input_gradients,
-    report_on,
-)
-from robust_hub.launch import hardware, peak_memory, progress, told_command, versions
-from robust_hub.losses import cross_entropy
+from robust_hub.errors import CheckpointError
+from robust_hub.evaluation import Evaluation, Report, report_on
+from robust_hub.launch import hardware, peak_memory, told_command, versions
 from robust_hub.model_folder import Lineage, Provenance, TrainingCost, model_name, save, short_name
 from robust_hub.models import PixelClassifier
 from robust_hub.threats import Threat
@@ -77,21 +65,34 @@ def published(name: str, classifier: nn.Module, evaluation: Evaluation, cost: Tr
 def table(results: list[Result], data: str, threat: Threat) -> str:
     """Writes results one below the other, with what was measured and how above them."""
     evaluation = results[0].evaluation
+    is_imbalanced = any(
+        result.loaders.data.facts.splits["test"].is_imbalanced for result in results if result.loaders is not None
+    )
     rows = [
         (
             result.name,
             str(result.evaluation.clean_accuracy),
             str(result.evaluation.robust_accuracy),
+            *(_balanced(result.evaluation) if is_imbalanced else ()),
             result.seconds,
             *(_passes(result, kind) for kind in ("forward", "backward")),
         )
         for result in results
     ]
-    headers = ("", "clean %", f"robust %, {threat}", "training s", "forward passes", "backward passes")
+    balanced = ("balanced clean %", "balanced robust %") if is_imbalanced else ()
+    headers = ("", "clean %", f"robust %, {threat}", *balanced, "training s", "forward passes", "backward passes")
     return (
         f"{data}: {len(evaluation.clean)} test images, accuracy with 95 % intervals\n"
-        f"attack: {evaluation.attack}\n\n" + tabulate(rows, headers, tablefmt="github", floatfmt=".0f", intfmt=",")
+        f"attack: {evaluation.attack}\n\n"
+        + tabulate(
+            rows, headers, tablefmt="github", floatfmt=".0f", intfmt=",", disable_numparse=[3, 4] if balanced else []
+        )
     )
+
+
+def _balanced(evaluation: Evaluation) -> tuple[str, str]:
+    clean, robust = (100 * evaluation.balanced(mask) for mask in (evaluation.clean, evaluation.robust))
+    return f"{clean:.1f}", f"{robust:.1f}"
 
 
 def _passes(result: Result, kind: str) -> str:
@@ -100,36 +101,6 @@ def _passes(result: Result, kind: str) -> str:
     if len(result.passes) == 1:
         return f"{next(iter(result.passes.values()))[kind]:,}"
     return " + ".join(f"{counts[kind]:,} {network}" for network, counts in result.passes.items() if counts[kind])
-
-
-def draw_pictures(accelerator: Accelerator, results: list[Result], loaders: Loaders, folder: Path) -> dict[Path, str]:
-    """Draws accuracy against eps and the gallery of input gradients; returns the files with their captions.
-
-    Each process attacks the first batch of its share of the test split.
-    """
-    threat = loaders.threat
-    images, labels = next(iter(loaders.test))
-    curves = {
-        result.name: pgd_curve(accelerator, result.classifier, images, labels, threat)
-        for result in progress(results, desc="pictures")
-    }
-    n = sum(gather_object([len(images)]))
-    images, labels = images[:8], labels[:8]
-    if accelerator.is_main_process:
-        folder.mkdir(parents=True, exist_ok=True)
-        plot_accuracy_curves(folder / "accuracy_against_eps.png", curves, norm=threat.name, reported=threat.eps)
-        gradients = {result.name: _input_gradient(result.classifier, images, labels) for result in results}
-        plot_input_gradients(folder / "input_gradients.png", images, gradients)
-    return {
-        folder / "accuracy_against_eps.png": f"Accuracy under PGD-{CURVE_STEPS} against eps, {n} test images.",
-        folder / "input_gradients.png": "Test images, and the gradient of each model's loss with respect to them.",
-    }
-
-
-def _input_gradient(classifier: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    with eval_mode(classifier):
-        _, gradient = loss_and_gradient(lambda pixels: cross_entropy(classifier(pixels), labels), images)
-    return gradient
 
 
 def save_result(
@@ -141,9 +112,8 @@ def save_result(
     seed: int,
     teacher: Lineage | None = None,
     starts_from: str = "",
-    pictures: Mapping[Path, str] = MappingProxyType({}),
 ) -> None:
-    """Writes the folder of a trained student, on the main process.
+    """Writes the folder of a trained student, on the main process; one that holds these weights already is kept.
 
     Args:
         accelerator: of the run.
@@ -153,7 +123,6 @@ def save_result(
         seed: of the run.
         teacher: what taught it; None when nobody did.
         starts_from: the model whose weights it started from; empty for an untrained network.
-        pictures: plots to put into the folder, with what they show.
     """
     classifier, evaluation, loaders = result.classifier, result.evaluation, result.loaders
     assert isinstance(classifier, PixelClassifier)
@@ -179,7 +148,6 @@ def save_result(
             hardware=hardware(accelerator),
             versions=versions(),
         ),
-        pictures={picture.name: caption for picture, caption in pictures.items()},
     )
     report = report_on(
         accelerator,
@@ -192,8 +160,14 @@ def save_result(
         attacks={evaluation.attack: evaluation.attack},
         seed=seed,
     )
-    if accelerator.is_main_process:
-        label_names = loaders.data.label_names
-        save(folder, classifier, provenance, label_names=label_names, report=report, pictures=list(pictures))
-    accelerator.print(f"\nwritten: timm.create_model('local-dir:{folder}', pretrained=True)")
+    if accelerator.is_main_process and not _holds(folder, report.model_sha256):
+        save(folder, classifier, provenance, label_names=loaders.data.label_names, report=report)
     accelerator.wait_for_everyone()
+
+
+def _holds(folder: Path, sha256: str) -> bool:
+    """Tells whether a model folder is about these very weights: its evaluation may be a better one, and its notes."""
+    try:
+        return Report.read(folder).model_sha256 == sha256
+    except CheckpointError:
+        return False

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -11,18 +11,20 @@ from accelerate.utils import set_seed
 
 from robust_hub.attacks import PGD
 from robust_hub.data import Data, Loader, Shard, Source, evaluation_loader, load_data, subset
-from robust_hub.evaluation import evaluate_loader
-from robust_hub.launch import Output, check_output, claim_output, identity_of, make_accelerator
+from robust_hub.evaluation import evaluate_loader, find_class_order, reorder_logits
+from robust_hub.launch import Output, check_output, claim_output, end_training, identity_of, make_accelerator
 from robust_hub.methods import Objective
 from robust_hub.model_folder import ModelFolder, load_folder, load_with_new_head, short_name
-from robust_hub.models import PixelClassifier, Teacher, knows_label_names
+from robust_hub.models import PixelClassifier, Teacher, check_channels
 from robust_hub.names import STUDENT
 from robust_hub.threats import Threat, parse_threat
 from robust_hub.training.config import TrainingConfig
+from robust_hub.training.estimate import estimate_cost
 from robust_hub.training.head import NewHead, fit_head, linear_head
 from robust_hub.training.loaders import EVALUATION_BATCH, open_loaders
 from robust_hub.training.loop import TrainState
-from robust_hub.training.result import Result, draw_pictures, published, save_result, table, trained
+from robust_hub.training.pictures import draw_pictures
+from robust_hub.training.result import Result, published, save_result, table, trained
 
 CHECKED_IMAGES = 128
 CHECKED_STEPS = 10
@@ -124,8 +126,11 @@ class TrainingRun:
         """
         config, accelerator = self.config, self.accelerator
         loaders = open_loaders(accelerator, self.data, config.source, config.training, self.threat, student, stored)
-        claim_output(accelerator, config.output, self.identity)
-        accelerator.print(self.data.describe_sizes(student.input_size))
+        # Before anything is written, as a batch may be too small or too large.
+        plan = estimate_cost(accelerator, objective, loaders.train, config.training) if objective else None
+        facts = self.data.facts.shown_to(student.input_size)
+        claim_output(accelerator, config.output, self.identity, facts=asdict(facts))
+        accelerator.print(facts.describe_sizes())
         accelerator.print(f"the student starts from {starts_from}" if starts_from else "the student starts untrained")
         if self.teacher is not None:
             self.teacher.to(accelerator.device)
@@ -137,6 +142,7 @@ class TrainingRun:
         if objective is None:
             state = self._only_head(student)
         else:
+            accelerator.print(plan)
             set_seed(config.training.seed, device_specific=True)
             student, state = loaders.fit(accelerator, objective, config.training, config.output)
         evaluation = loaders.evaluate(accelerator, student, short_name(self.method))
@@ -144,7 +150,9 @@ class TrainingRun:
         return replace(result, loaders=loaders, seconds=result.seconds + self.head_seconds)
 
     def save(self, result: Result, *, starts_from: str = "", compare_with: Sequence[Result] = ()) -> None:
-        """Prints the teacher, others and the student, and writes the student's folder.
+        """Writes the student's folder, prints the teacher, others and the student, and draws them.
+
+        The folder comes first, as of all this it alone can't be had again in a minute.
 
         Args:
             result: the student.
@@ -153,31 +161,32 @@ class TrainingRun:
         """
         accelerator, loaders, results = self.accelerator, result.loaders, [*compare_with, result]
         assert loaders is not None
-        provenance = self.folder.provenance if self.folder else None
-        if self.teacher is not None and self.teacher_knows:
-            evaluation = loaders.evaluate(accelerator, self.teacher, "teacher")
-            cost = provenance.training if provenance else None
-            results.insert(0, published("teacher", self.teacher, evaluation, cost))
-        accelerator.print(table(results, self.data.name, self.threat))
+        student, provenance = self.config.output.folder / STUDENT, self.folder.provenance if self.folder else None
         lineage = self.folder.lineage() if self.folder else None
         # A student of the teacher is one that asked it in training, or that starts from its weights.
         taught = lineage is not None and ("teacher" in result.passes or starts_from == lineage.name)
         save_result(
             accelerator,
-            self.config.output.folder / STUDENT,
+            student,
             result,
             method=self.method,
             seed=self.config.training.seed,
             teacher=lineage if taught else None,
             starts_from=starts_from,
-            pictures=draw_pictures(accelerator, results, loaders, self.config.output.folder / "pictures"),
         )
-        accelerator.end_training()
+        if self.teacher is not None and self.teacher_knows:
+            evaluation = loaders.evaluate(accelerator, self.teacher, "teacher")
+            cost = provenance.training if provenance else None
+            results.insert(0, published("teacher", self.teacher, evaluation, cost))
+        accelerator.print(table(results, self.data.name, self.threat))
+        draw_pictures(accelerator, results, loaders, self.config.output.folder / "pictures", student)
+        accelerator.print(f"\nwritten: timm.create_model('local-dir:{student}', pretrained=True)")
+        end_training(accelerator)
 
     def training_images(self, student: PixelClassifier) -> Loader:
         """Yields every training image as it is, of the size the student takes, to each process all of them."""
         device = self.accelerator.device
-        return evaluation_loader(self.data.train, student.input_size, batch_size=EVALUATION_BATCH, device=device)
+        return evaluation_loader(self.data.train, student.preprocessing, batch_size=EVALUATION_BATCH, device=device)
 
     def _prepare_teacher(self, teacher: Teacher) -> None:
         """Trains the teacher a head for the data's classes where it knows others, and warns if it is not robust."""
@@ -204,7 +213,9 @@ class TrainingRun:
         """Says in one line when a classifier withstands next to nothing: nobody can learn robustness from it."""
         shard = Shard(self.accelerator.process_index, self.accelerator.num_processes)
         device, rows = self.accelerator.device, subset(self.data.validation, CHECKED_IMAGES)
-        loader = evaluation_loader(rows, classifier.input_size, batch_size=EVALUATION_BATCH, device=device, shard=shard)
+        loader = evaluation_loader(
+            rows, classifier.preprocessing, batch_size=EVALUATION_BATCH, device=device, shard=shard
+        )
         attack = PGD.standard(self.threat, steps=CHECKED_STEPS)
         # A copy, so that these passes are not counted as the run's.
         accuracy = evaluate_loader(self.accelerator, deepcopy(classifier), loader, attack).robust_accuracy
@@ -215,13 +226,16 @@ class TrainingRun:
             )
 
 
-def open_run(config: RunConfig, method: object, teacher: ModelFolder | None = None) -> TrainingRun:
+def open_run(
+    config: RunConfig, method: object, teacher: ModelFolder | None = None, *, label_names: Sequence[str] = ()
+) -> TrainingRun:
     """Checks the output folder, loads data and teacher, and seeds what comes next; writes nothing.
 
     Args:
         config: what the user asked for.
         method: its options, which print themselves as cards name it.
         teacher: its folder.
+        label_names: what the user calls the teacher's logits, in their order; none to take its own names.
 
     Raises:
         ValueError: when anything the user gave can't be used.
@@ -236,8 +250,15 @@ def open_run(config: RunConfig, method: object, teacher: ModelFolder | None = No
     run = TrainingRun(config, str(method), accelerator, identity, threat, data, teacher)
     set_seed(config.training.seed)
     if teacher is not None:
-        classifier = load_folder(teacher)
-        run.teacher_knows = knows_label_names(classifier, data.label_names)
+        classifier = load_folder(teacher).to(accelerator.device)
+        check_channels(classifier)
+        claimed = teacher.info.clean_accuracy.value if teacher.info else 0.0
+        order = find_class_order(classifier, data, stated=label_names, claimed=claimed)
+        if order.told:
+            accelerator.print(f"teacher: {order.told}")
+        run.teacher_knows = bool(order.label_names)
+        if run.teacher_knows:
+            reorder_logits(classifier, order.label_names, data.label_names)
         run.teacher = Teacher(classifier if run.teacher_knows else load_with_new_head(teacher, data.num_classes))
         # Again, so that the student's first weights do not depend on what was drawn for the teacher.
         set_seed(config.training.seed)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 import torchvision
@@ -699,3 +700,26 @@ def test_tensors_that_are_more_than_what_is_stored_of_them_are_refused(tmp_path,
     torch.save(content, tmp_path / "file.pt")
     with pytest.raises(CheckpointError, match=message):
         read_checkpoint(tmp_path / "file.pt")
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "message"),
+    [
+        ({}, {"img_size": 32}, r"are pos_embed \(1x5x8\) of .* and pos_embed \(1x17x8\) of .*'{\"img_size\": 224}'"),
+        ({}, {"embed_dim": 16}, r"are cls_token \(1x1x8\), .* and cls_token \(1x1x16\), .*check --architecture"),
+    ],
+)
+def test_a_vit_of_another_size_is_told_by_the_tensor_that_differs(here, there, message):
+    common = {"img_size": 16, "patch_size": 8, "embed_dim": 8, "depth": 1, "num_heads": 2, "num_classes": 3}
+    source, target = (timm.create_model("vit_tiny_patch16_224", **common | own).state_dict() for own in (here, there))
+    with pytest.raises(CheckpointError, match=message):
+        find_mapping(source, target, ordered=True)
+
+
+def test_a_size_that_the_architecture_does_not_take_is_told():
+    with pytest.raises(
+        ValueError, match=r"vit_tiny_patch16_224 takes images of 224x224 px, whatever --image-size says"
+    ):
+        create_target(
+            "vit_tiny_patch16_224", {"depth": 1}, num_classes=3, normaliser=Normaliser(MEAN, STD), image_size=32
+        )

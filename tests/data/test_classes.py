@@ -10,9 +10,12 @@ from robust_hub.data import Source, load_data
 KINDS = ("red", "green", "blue")
 
 
+RANDOM = np.random.default_rng(0)
+
+
 def picture(kind: int) -> PILImage.Image:
-    """An image whose colour tells its class, whatever number that has."""
-    pixels = np.zeros((4, 4, 3), dtype=np.uint8)
+    """An image unlike all others, whose colour tells its class, whatever number that has."""
+    pixels = RANDOM.integers(100, size=(4, 4, 3), dtype=np.uint8)
     pixels[..., kind] = 200
     return PILImage.fromarray(pixels)
 
@@ -92,11 +95,11 @@ def test_a_healthy_set_brings_no_note(tmp_path, feature):
 
 def test_bytes_and_paths_as_pandas_writes_them_are_images(tmp_path):
     pandas = pytest.importorskip("pandas")
-    for kind in range(3):
-        picture(kind).save(tmp_path / f"{kind}.png")
+    for number in range(18):
+        picture(number % 3).save(tmp_path / f"{number}.png")
     folder = tmp_path / "set"
     folder.mkdir()
-    files = [tmp_path / f"{number % 3}.png" for number in range(18)]
+    files = [tmp_path / f"{number}.png" for number in range(18)]
     cells = [{"bytes": file.read_bytes(), "path": None} for file in files]
     pandas.DataFrame({"image": cells, "label": [0, 1, 2] * 6}).to_parquet(folder / "train.parquet")
     assert len(names_by_colour(load(folder, image_column="image"))) == 3

@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 from robust_hub.data import Source, evaluation_loader, load_data, subset
 from robust_hub.data.images import fit_image, image_to_tensor, read_image
 from robust_hub.data.splitting import HELD_OUT, TEST_HELD_OUT
+from robust_hub.models import Preprocessing
 
 MNIST = Path(__file__).parents[2] / "../shared/data/mnist"
 NAMES = ["cat", "dog"]
@@ -112,7 +113,7 @@ def test_a_folder_of_images_is_read(tmp_path):
                 written[image.tobytes()] = (split, name)
     data = load_data(Source(str(tmp_path)))
     assert data.label_names == ["bat", "owl"]
-    assert (len(data.train), len(data.validation), len(data.test)) == (7, 1, 4)
+    assert (len(data.train), len(data.validation), len(data.test)) == (6, 2, 4)
     for split, rows in {"train": data.train, "train too": data.validation, "test": data.test}.items():
         for pixels, label in zip(decoded(rows), rows["label"], strict=True):
             assert written[pixels] == (split.removesuffix(" too"), data.label_names[label])
@@ -208,7 +209,7 @@ def test_a_corrupt_image_is_named_by_its_row():
     with pytest.raises(
         ValueError, match=rf"the image at {rows['where'][3]} can't be decoded; replace it or drop the row"
     ):
-        evaluation_loader(rows, (3, 16, 16), batch_size=2, device=torch.device("cpu"))
+        evaluation_loader(rows, Preprocessing((3, 16, 16)), batch_size=2, device=torch.device("cpu"))
 
 
 def test_an_image_file_that_can_not_be_read_is_named(tmp_path):
@@ -310,13 +311,15 @@ def test_subset_of_more_than_there_is_is_all():
     [("L", 1), ("1", 1), ("I;16", 1), ("RGB", 3), ("RGBA", 3), ("P", 3), ("CMYK", 3)],
 )
 def test_image_shape_tells_grey_from_colour(tmp_path, mode, channels):
-    image = PILImage.new("I;16", (6, 5)) if mode == "I;16" else pictures(1)[0].convert(mode)
-    file_format = "JPEG" if mode == "CMYK" else "PNG"
-    buffer = BytesIO()
-    image.save(buffer, file_format)
-    cells = [{"bytes": buffer.getvalue(), "path": None}] * 4
+    cells = []
+    for number, image in enumerate(pictures(20)):
+        levels = np.full((5, 6), 1000 * number, dtype=np.uint16)
+        buffer = BytesIO()
+        converted = PILImage.fromarray(levels) if mode == "I;16" else image.convert(mode)
+        converted.save(buffer, "JPEG" if mode == "CMYK" else "PNG")
+        cells.append({"bytes": buffer.getvalue(), "path": None})
     features = Features({"image": Image(decode=False), "label": ClassLabel(names=NAMES)})
-    rows = Dataset.from_dict({"image": cells, "label": [0, 1, 0, 1]}, features=features)
+    rows = Dataset.from_dict({"image": cells, "label": [0, 1] * 10}, features=features)
     rows.cast_column("image", Image()).to_parquet(str(tmp_path / "train.parquet"))
     assert load_data(Source(str(tmp_path))).image_shape == (channels, 5, 6)
 
@@ -324,7 +327,7 @@ def test_image_shape_tells_grey_from_colour(tmp_path, mode, channels):
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_fit_image_leaves_the_right_size_untouched(mode):
     image = pictures(1, mode=mode)[0]
-    fitted = fit_image(image, (len(mode), 5, 6))
+    fitted = fit_image(image, Preprocessing((len(mode), 5, 6)))
     assert fitted.mode == mode
     assert fitted.tobytes() == image.tobytes()
 
@@ -333,13 +336,13 @@ def test_fit_image_leaves_the_right_size_untouched(mode):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_fit_image_gives_the_asked_channels_and_size(size, channels):
     for mode in ("RGB", "L"):
-        tensor = image_to_tensor(fit_image(pictures(1, mode=mode)[0], (channels, *size)))
+        tensor = image_to_tensor(fit_image(pictures(1, mode=mode)[0], Preprocessing((channels, *size))))
         assert tensor.shape == (channels, *size)
 
 
 def test_fit_image_makes_colour_of_grey_by_repeating_it():
     image = pictures(1, mode="L")[0]
-    tensor = image_to_tensor(fit_image(image, (3, 5, 6)))
+    tensor = image_to_tensor(fit_image(image, Preprocessing((3, 5, 6))))
     np.testing.assert_array_equal(tensor.numpy(), np.repeat(np.asarray(image)[None], 3, axis=0))
 
 
@@ -347,13 +350,13 @@ def test_fit_image_makes_grey_of_colour_by_luma():
     image = pictures(1)[0]
     # ITU-R 601-2, which PIL rounds in integers.
     luma = np.asarray(image) @ np.array([0.299, 0.587, 0.114])
-    np.testing.assert_allclose(image_to_tensor(fit_image(image, (1, 5, 6)))[0].numpy(), luma, atol=1)
+    np.testing.assert_allclose(image_to_tensor(fit_image(image, Preprocessing((1, 5, 6))))[0].numpy(), luma, atol=1)
 
 
 def test_fit_image_crops_the_centre_of_what_is_too_wide():
     columns = np.arange(0, 240, 20, dtype=np.uint8)
     image = PILImage.fromarray(np.repeat(columns[None], 4, axis=0))
-    fitted = np.asarray(fit_image(image, (1, 4, 4)))
+    fitted = np.asarray(fit_image(image, Preprocessing((1, 4, 4))))
     np.testing.assert_array_equal(fitted, np.repeat(columns[None, 4:8], 4, axis=0))
 
 
@@ -361,7 +364,7 @@ def test_fit_image_keeps_the_proportions_when_it_resizes():
     # A white square in the middle of a wide black image stays a square.
     pixels = np.zeros((8, 16), dtype=np.uint8)
     pixels[2:6, 6:10] = 255
-    fitted = np.asarray(fit_image(PILImage.fromarray(pixels), (1, 16, 16)))
+    fitted = np.asarray(fit_image(PILImage.fromarray(pixels), Preprocessing((1, 16, 16))))
     bright = np.argwhere(fitted > 127)
     assert (bright.max(0) - bright.min(0) + 1).tolist() == [8, 8]
 
@@ -369,7 +372,9 @@ def test_fit_image_keeps_the_proportions_when_it_resizes():
 def test_sixteen_bits_are_scaled_to_eight(tmp_path):
     PILImage.fromarray(np.array([[0, 256 * 64, 256 * 128, 65535]], dtype=np.uint16)).save(tmp_path / "deep.png")
     image = read_image({"bytes": (tmp_path / "deep.png").read_bytes(), "path": None}, "row 0")
-    assert image_to_tensor(fit_image(image, (1, 1, 4)))[0, 0].tolist() == pytest.approx([0, 64, 128, 255], abs=1)
+    assert image_to_tensor(fit_image(image, Preprocessing((1, 1, 4))))[0, 0].tolist() == pytest.approx(
+        [0, 64, 128, 255], abs=1
+    )
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -386,7 +391,9 @@ def test_the_first_images_of_mnist_are_those_of_pil_and_pyarrow(tmp_path):
     pa.parquet.write_table(pa.parquet.read_table(MNIST / "train.parquet").slice(0, 20), tmp_path / "train.parquet")
     pa.parquet.write_table(table, tmp_path / "test.parquet")
     data = load_data(Source(str(tmp_path)))
-    ((images, labels),) = evaluation_loader(data.test, (1, 28, 28), batch_size=8, device=torch.device("cpu"))
+    ((images, labels),) = evaluation_loader(
+        data.test, Preprocessing((1, 28, 28)), batch_size=8, device=torch.device("cpu")
+    )
     encoded = table["image"].combine_chunks().field("bytes").to_pylist()
     expected = np.stack([np.asarray(PILImage.open(BytesIO(one))) for one in encoded])
     np.testing.assert_array_equal((images[:, 0] * 255).round().numpy().astype(np.uint8), expected)

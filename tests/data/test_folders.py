@@ -5,10 +5,15 @@ import pytest
 from datasets import ClassLabel, Image, load_dataset
 from PIL import Image as PILImage
 
-from robust_hub.data.folders import read_image_folder
+from robust_hub.data.folders import read_class_folders
+from robust_hub.data.listing import list_folder
 
 # What people call folders, and what splits "a", "a b" and "a-1" differently as strings and as paths.
 AWKWARD = ["a", "a b", "a-1", "B", "10", "9", "[x]", "é", "*"]
+
+
+def read_image_folder(folder: Path):
+    return read_class_folders(list_folder(folder))
 
 
 def write(folder: Path, *files: str) -> Path:
@@ -182,16 +187,21 @@ def test_hidden_files_and_leavings_of_desktops_are_passed_over_in_silence(tmp_pa
         ("train/1.png", "test/2.png"),
         ("notes/x.txt",),
         ("data/train-00000-of-00001.parquet", "assets/example.png"),
-        ("labels.csv", "a/1.png", "b/1.png"),
         ("train/rows.jsonl", "train/a/1.png"),
-        ("data.arrow", "a/1.png"),
+        ("data.arrow", "a/1.png", "b/1.png"),
         ("data.zip", "a/1.png"),
         ("data.tar.gz", "a/1.png"),
-        ("a/metadata.csv", "a/1.png", "b/1.png"),
     ],
 )
-def test_tables_archives_and_folders_without_classes_are_not_read_here(tmp_path, files):
+def test_what_holds_images_itself_and_folders_without_classes_are_not_read_here(tmp_path, files):
     assert read_image_folder(write(tmp_path, *files)) is None
+
+
+@pytest.mark.parametrize("file", ["labels.csv", "old.zip", "rows.jsonl", "photos.tar.gz"])
+def test_what_lies_about_beside_two_classes_is_left_out_and_told(tmp_path, file):
+    splits, notes = images_of(write(tmp_path, "a/1.png", "b/1.png", file, "README.txt"))
+    assert splits == {"train": [("a/1.png", "a"), ("b/1.png", "b")]}
+    assert notes == [f"{file} beside the class folders is left out"]
 
 
 def test_links_to_folders_and_files_are_followed(tmp_path):

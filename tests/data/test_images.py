@@ -1,12 +1,16 @@
-"""An image is read as a person sees it, in whatever way its file stores it."""
+"""An image is read as a person sees it, in whatever way its file stores it, and brought to its size as timm does it."""
 
 from io import BytesIO
 
 import numpy as np
 import pytest
 from PIL import Image as PILImage
+from timm.data import create_transform, resolve_data_config
+from torch import nn
 
-from robust_hub.data.images import fit_image, read_image
+from robust_hub.data.images import fit_image, image_to_tensor, read_fitted, read_image
+from robust_hub.models import PixelClassifier, Preprocessing
+from tests.conftest import HeadedModel
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
 UPRIGHT = PILImage.fromarray(PIXELS)
@@ -84,4 +88,115 @@ def test_values_in_no_known_range_are_refused_with_their_range(values, message):
 
 def test_an_ordinary_image_is_left_as_it_is():
     assert np.array_equal(read(UPRIGHT), PIXELS)
-    assert np.array_equal(np.asarray(fit_image(UPRIGHT, (3, 4, 6))), PIXELS)
+    assert np.array_equal(np.asarray(fit_image(UPRIGHT, Preprocessing((3, 4, 6)))), PIXELS)
+
+
+# Width and height: wide, high, of the size, smaller than it on one side and on both, and of one pixel.
+SIZES = [(60, 40), (33, 100), (24, 32), (32, 32), (20, 50), (9, 17), (1, 1)]
+INTERPOLATIONS = ["nearest", "bilinear", "bicubic"]
+
+
+def photo(width: int, height: int, mode: str = "RGB") -> PILImage.Image:
+    pixels = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return PILImage.fromarray(pixels).convert(mode)
+
+
+def wanting(input_size: tuple[int, int, int], **told) -> PixelClassifier:
+    """Makes a classifier whose pretrained_cfg tells this."""
+    model = HeadedModel(nn.Identity(), nn.Linear(int(np.prod(input_size)), 3), input_size)
+    model.pretrained_cfg |= told
+    return PixelClassifier(model, {})
+
+
+def agree(image: PILImage.Image, classifier: PixelClassifier) -> bool:
+    """Tells whether timm makes the same pixels of an image for the same model."""
+    asked = resolve_data_config(pretrained_cfg=classifier.model.pretrained_cfg)
+    theirs = create_transform(**asked, is_training=False, normalize=False)(image)
+    ours = image_to_tensor(fit_image(image, classifier.preprocessing))
+    return ours.dtype == theirs.dtype and ours.equal(theirs)
+
+
+@pytest.mark.parametrize("crop_mode", ["center", "squash", "border"])
+@pytest.mark.parametrize("crop_pct", [0.5, 0.875, 0.95, 1.0, 1.15])
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_an_image_becomes_what_timm_makes_of_it(crop_mode, crop_pct, interpolation):
+    told = {"crop_mode": crop_mode, "crop_pct": crop_pct, "interpolation": interpolation}
+    for input_size in ((3, 32, 32), (3, 32, 24), (1, 32, 32)):
+        classifier, mode = wanting(input_size, **told), "L" if input_size[0] == 1 else "RGB"
+        assert all(agree(photo(*size, mode), classifier) for size in SIZES)
+
+
+def test_what_a_model_does_not_tell_is_what_timm_assumes():
+    assert all(agree(photo(*size), wanting((3, 32, 32))) for size in SIZES)
+    assert wanting((3, 32, 32)).preprocessing == Preprocessing((3, 32, 32), 0.875, "center", "bicubic")
+
+
+def test_what_timm_would_show_a_model_in_a_test_of_its_own_is_left_alone():
+    told = {"crop_pct": 0.9, "interpolation": "bilinear"}
+    tested = {"test_input_size": (3, 64, 64), "test_crop_pct": 1.0}
+    assert wanting((3, 32, 32), **told, **tested).preprocessing == wanting((3, 32, 32), **told).preprocessing
+
+
+def test_a_random_interpolation_is_bilinear_where_nothing_is_random():
+    random, bilinear = (wanting((3, 32, 32), interpolation=name).preprocessing for name in ("random", "bilinear"))
+    for size in SIZES:
+        assert fit_image(photo(*size), random).tobytes() == fit_image(photo(*size), bilinear).tobytes()
+
+
+@pytest.mark.parametrize("size", [(60, 40), (33, 100)])
+def test_the_crop_is_the_centre_of_the_resized_image(size):
+    # By hand: 32 / 0.875 is 36 px of the short side and, rounded down, as much more of the long one.
+    short = min(size)
+    resized = photo(*size).resize([36 * side // short for side in size], PILImage.Resampling.BICUBIC)
+    left, top = (round((side - 32) / 2) for side in resized.size)
+    fitted = fit_image(photo(*size), Preprocessing((3, 32, 32), 0.875, "center", "bicubic"))
+    assert fitted.tobytes() == resized.crop((left, top, left + 32, top + 32)).tobytes()
+
+
+def test_an_image_of_the_size_is_untouched_only_where_the_crop_takes_all_of_it():
+    image = photo(32, 32)
+    for interpolation in INTERPOLATIONS:
+        whole = Preprocessing((3, 32, 32), 1.0, "center", interpolation)
+        assert fit_image(image, whole).tobytes() == image.tobytes()
+        assert fit_image(image, Preprocessing((3, 32, 32), 0.95, "center", interpolation)).tobytes() != image.tobytes()
+
+
+def test_the_border_has_the_mean_colour_of_the_models_images():
+    fitted = np.asarray(fit_image(photo(64, 32), wanting((3, 32, 32), crop_mode="border", crop_pct=1.0).preprocessing))
+    # Of the mean (0.5, 0.4, 0.3), above and below.
+    assert (fitted[:8] == [128, 102, 76]).all()
+    assert (fitted[-8:] == [128, 102, 76]).all()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_way_of_evaluations_that_tell_none_is_kept(size):
+    fitted = fit_image(photo(*size), Preprocessing.of_before((3, 32, 32)))
+    scale = max(32 / side for side in size)
+    resized = photo(*size)
+    if size != (32, 32):
+        resized = resized.resize([max(32, round(side * scale)) for side in size], PILImage.Resampling.BILINEAR)
+    left, top = ((side - 32) // 2 for side in resized.size)
+    assert fitted.tobytes() == resized.crop((left, top, left + 32, top + 32)).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"crop_pct": 0.0}, "crop_pct must be a share of 0.1 to 2.0, got 0.0"),
+        ({"crop_pct": float("nan")}, "crop_pct must be a share of 0.1 to 2.0, got nan"),
+        ({"crop_mode": "corner"}, "crop_mode must be one of center, squash, border, got 'corner'"),
+        ({"interpolation": "cubic"}, "interpolation must be one of nearest, .*, random, got 'cubic'"),
+    ],
+)
+def test_what_nobody_knows_how_to_do_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Preprocessing((3, 32, 32), **wrong)
+
+
+def test_an_image_of_which_nothing_would_be_left_is_named():
+    file = BytesIO()
+    PILImage.new("RGB", (300, 1)).save(file, "PNG")
+    row = {"image": {"bytes": file.getvalue(), "path": None}, "where": "row 0"}
+    with pytest.raises(ValueError, match=r"the image at row 0 has 300x1 px, of which nothing is left at 32x32 px"):
+        read_fitted(row, Preprocessing((3, 32, 32), crop_mode="border", fill=(0, 0, 0)))
+    assert read_fitted(row, Preprocessing((3, 32, 32))).shape == (3, 32, 32)

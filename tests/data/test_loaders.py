@@ -1,14 +1,19 @@
+from io import BytesIO
+
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset, Features, Image, Value
 from PIL import Image as PILImage
+from timm.data import create_transform
 
 from robust_hub.data import Shard, evaluation_loader, training_loader
 from robust_hub.data.loaders import all_crops, crop_and_flip
+from robust_hub.models import Preprocessing
 
 CPU = torch.device("cpu")
 SIZE = (3, 8, 8)
+FIT = Preprocessing(SIZE)
 PIXELS = np.random.default_rng(0).integers(1, 256, size=(11, 8, 8, 3), dtype=np.uint8)
 
 
@@ -23,7 +28,7 @@ def rows() -> Dataset:
 
 def load(rows, *, batch_size=4, augmentation="crop-flip", seed=0, shard=Shard(), epoch=0) -> list:  # noqa: B008
     loader = training_loader(
-        rows, SIZE, batch_size=batch_size, augmentation=augmentation, seed=seed, device=CPU, shard=shard
+        rows, FIT, batch_size=batch_size, augmentation=augmentation, seed=seed, device=CPU, shard=shard
     )
     loader.set_epoch(epoch)
     batches = list(loader)
@@ -147,7 +152,7 @@ def test_another_epoch_or_seed_has_another_order_and_augmentation(rows, other):
 
 
 def test_one_loader_reads_epochs_in_any_order(rows):
-    loader = training_loader(rows, SIZE, batch_size=4, augmentation="crop-flip", seed=0, device=CPU)
+    loader = training_loader(rows, FIT, batch_size=4, augmentation="crop-flip", seed=0, device=CPU)
     epochs = {}
     for epoch in (2, 0, 2):
         loader.set_epoch(epoch)
@@ -191,7 +196,7 @@ def test_a_batch_size_that_does_not_fit_is_refused(rows, batch_size, shard, mess
 
 @pytest.mark.parametrize("batch_size", [4, 11, 20])
 def test_evaluation_yields_every_image_once_in_order_as_it_is(rows, batch_size):
-    loader = evaluation_loader(rows, SIZE, batch_size=batch_size, device=CPU)
+    loader = evaluation_loader(rows, FIT, batch_size=batch_size, device=CPU)
     batches = list(loader)
     images, labels = joined(batches)
     assert len(batches) == len(loader) == -(-11 // batch_size)
@@ -203,7 +208,7 @@ def test_evaluation_yields_every_image_once_in_order_as_it_is(rows, batch_size):
 def test_processes_together_evaluate_every_image_once(rows, world):
     seen = {}
     for rank in range(world):
-        images, labels = joined(list(evaluation_loader(rows, SIZE, batch_size=2, device=CPU, shard=Shard(rank, world))))
+        images, labels = joined(list(evaluation_loader(rows, FIT, batch_size=2, device=CPU, shard=Shard(rank, world))))
         assert labels.tolist() == list(range(rank, 11, world))
         for image, label in zip(images, labels.tolist(), strict=True):
             assert label not in seen
@@ -212,7 +217,7 @@ def test_processes_together_evaluate_every_image_once(rows, world):
 
 
 def test_a_process_without_images_evaluates_no_batch(rows):
-    loader = evaluation_loader(rows.select(range(1)), SIZE, batch_size=2, device=CPU, shard=Shard(1, 2))
+    loader = evaluation_loader(rows.select(range(1)), FIT, batch_size=2, device=CPU, shard=Shard(1, 2))
     assert len(list(loader)) == len(loader) == 0
 
 
@@ -225,12 +230,12 @@ def test_a_corrupt_image_of_another_process_is_named_by_its_row_of_the_split(row
         {"image": cells, "label": rows["label"][:], "where": rows["where"][:]}, features=rows.features
     )
     with pytest.raises(ValueError, match="the image at row 9 can't be decoded"):
-        evaluation_loader(torn, SIZE, batch_size=2, device=CPU, shard=Shard(1, 2))
+        evaluation_loader(torn, FIT, batch_size=2, device=CPU, shard=Shard(1, 2))
 
 
 @pytest.mark.parametrize("size", [(1, 8, 8), (3, 4, 4), (1, 16, 12)])
 def test_images_have_the_channels_and_size_asked_for(rows, size):
-    images, _ = next(iter(evaluation_loader(rows, size, batch_size=2, device=CPU)))
+    images, _ = next(iter(evaluation_loader(rows, Preprocessing(size), batch_size=2, device=CPU)))
     assert images.shape == (2, *size)
     assert images.min() >= 0
     assert images.max() <= 1
@@ -248,7 +253,7 @@ def test_stored_maps_go_the_way_of_the_image_of_their_row(numbered, augmentation
     stored = np.zeros((40, 2, *SIZE), np.float32)
     for index in range(11):
         stored[3 * index + 1] = np.stack([raw(index), -raw(index).astype(np.float32)]) / np.float32(255)
-    loader = training_loader(numbered, SIZE, batch_size=4, augmentation=augmentation, seed=0, device=CPU, stored=stored)
+    loader = training_loader(numbered, FIT, batch_size=4, augmentation=augmentation, seed=0, device=CPU, stored=stored)
     for images, _, maps in loader:
         # 255 divides on either side of a float32 rounding.
         torch.testing.assert_close(maps, torch.stack([images, -images], 1), rtol=1e-6, atol=1e-6)
@@ -258,4 +263,37 @@ def test_stored_maps_need_a_set_that_fits_into_memory(numbered, monkeypatch):
     monkeypatch.setattr("robust_hub.data.loaders.IN_MEMORY_BYTES", 0)
     stored = np.zeros((40, 2, *SIZE), np.float32)
     with pytest.raises(ValueError, match="stored target gradients need a set that fits into memory, got 11 images"):
-        training_loader(numbered, SIZE, batch_size=4, augmentation="none", seed=0, device=CPU, stored=stored)
+        training_loader(numbered, FIT, batch_size=4, augmentation="none", seed=0, device=CPU, stored=stored)
+
+
+def photos() -> Dataset:
+    """Eleven photos of several sizes, as files hold them; each one's label is its number."""
+    rng = np.random.default_rng(1)
+    sizes = [(9 + 5 * row, 40 - 2 * row) for row in range(11)]
+    images = [PILImage.fromarray(rng.integers(256, size=(*size, 3), dtype=np.uint8)) for size in sizes]
+    features = Features({"image": Image(), "label": Value("int64")})
+    dataset = Dataset.from_dict({"image": images, "label": list(range(11))}, features=features)
+    return dataset.cast_column("image", Image(decode=False)).add_column("where", [f"row {row}" for row in range(11)])
+
+
+def by_timm(rows: Dataset) -> np.ndarray:
+    """What timm's validation shows of each photo, for 16 px, a crop of 0.8 and bicubic interpolation."""
+    transform = create_transform((3, 16, 16), interpolation="bicubic", crop_pct=0.8, normalize=False)
+    return np.stack([transform(PILImage.open(BytesIO(cell["bytes"]))).numpy() for cell in rows["image"]])
+
+
+CROPPED = Preprocessing((3, 16, 16), 0.8, "center", "bicubic")
+
+
+@pytest.mark.parametrize("bytes_in_memory", [0, 2**20], ids=["streamed", "in memory"])
+def test_evaluation_shows_what_timms_validation_shows(monkeypatch, bytes_in_memory):
+    monkeypatch.setattr("robust_hub.data.loaders.IN_MEMORY_BYTES", bytes_in_memory)
+    images, labels = joined(list(evaluation_loader(photos(), CROPPED, batch_size=11, device=CPU)))
+    assert labels.tolist() == list(range(11))
+    np.testing.assert_array_equal(levels(images), by_timm(photos()))
+
+
+def test_training_augments_what_evaluation_shows():
+    loader = training_loader(photos(), CROPPED, batch_size=11, augmentation="none", seed=0, device=CPU)
+    ((images, labels),) = loader
+    np.testing.assert_array_equal(levels(images), by_timm(photos())[labels])

@@ -5,12 +5,16 @@ import pytest
 import torch
 from datasets import Dataset, Features, Image, Value
 from PIL import Image as PILImage
+from timm.data.transforms import RandomResizedCropAndInterpolation
+from torchvision.transforms.functional import pil_to_tensor
 
 from robust_hub.data import Shard, evaluation_loader, loaders, mix, training_loader
 from robust_hub.data.streaming import Ordered, Shuffled, Streamed
+from robust_hub.models import Preprocessing
 
 CPU = torch.device("cpu")
 SIZE = (3, 8, 8)
+FIT = Preprocessing(SIZE)
 PIXELS = np.random.default_rng(0).integers(256, size=(9, 8, 8, 3), dtype=np.uint8)
 
 
@@ -30,7 +34,7 @@ def streamed(monkeypatch):
 
 
 def load(rows, augmentation: str, shard: Shard, epoch: int = 1) -> list:
-    loader = training_loader(rows, SIZE, batch_size=4, augmentation=augmentation, seed=0, device=CPU, shard=shard)
+    loader = training_loader(rows, FIT, batch_size=4, augmentation=augmentation, seed=0, device=CPU, shard=shard)
     assert isinstance(loader, Streamed)
     loader.set_epoch(epoch)
     batches = list(loader)
@@ -67,7 +71,7 @@ def test_a_streamed_epoch_repeats_exactly_whatever_the_global_seeds(rows):
 
 @pytest.mark.usefixtures("streamed")
 def test_one_streamed_loader_changes_with_the_epoch_and_comes_back(rows):
-    loader = training_loader(rows, SIZE, batch_size=4, augmentation="crop-flip", seed=0, device=CPU)
+    loader = training_loader(rows, FIT, batch_size=4, augmentation="crop-flip", seed=0, device=CPU)
     epochs = []
     for epoch in (0, 1, 0):
         loader.set_epoch(epoch)
@@ -89,7 +93,7 @@ def test_streamed_images_without_augmentation_are_the_images(rows):
 
 @pytest.mark.usefixtures("streamed")
 def test_streamed_evaluation_yields_every_image_once_in_order(rows):
-    loader = evaluation_loader(rows, SIZE, batch_size=2, device=CPU, shard=Shard(1, 2))
+    loader = evaluation_loader(rows, FIT, batch_size=2, device=CPU, shard=Shard(1, 2))
     assert isinstance(loader, Streamed)
     images, labels = joined(list(loader))
     assert len(loader) == 2
@@ -107,14 +111,14 @@ def test_a_streamed_corrupt_image_is_named_by_its_row(rows):
     torn = Dataset.from_dict(
         {"image": cells, "label": rows["label"][:], "where": rows["where"][:]}, features=rows.features
     )
-    loader = evaluation_loader(torn, SIZE, batch_size=9, device=CPU)
+    loader = evaluation_loader(torn, FIT, batch_size=9, device=CPU)
     with pytest.raises(ValueError, match="the image at row 3 can't be decoded"):
         loader.batches.dataset[(3, 0)]  # in this process: workers take seconds to end after an error
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_streamed_augmentation_keeps_the_shape_and_the_unit_interval(rows, channels):
-    loader = Streamed(rows, (channels, 12, 12), Shuffled(9, 9, 0, Shard()), "crop-flip", CPU, Shard())
+    loader = Streamed(rows, Preprocessing((channels, 12, 12)), Shuffled(9, 9, 0, Shard()), "crop-flip", CPU, Shard())
     dataset = loader.batches.dataset  # in this process, to spare the workers
     for index in range(9):
         image, label = dataset[(index, 7)]
@@ -122,13 +126,13 @@ def test_streamed_augmentation_keeps_the_shape_and_the_unit_interval(rows, chann
 
 
 def test_an_image_of_one_seed_is_augmented_alike_and_of_another_differently(rows):
-    dataset = Streamed(rows, SIZE, Shuffled(9, 9, 0, Shard()), "crop-flip", CPU, Shard()).batches.dataset
+    dataset = Streamed(rows, FIT, Shuffled(9, 9, 0, Shard()), "crop-flip", CPU, Shard()).batches.dataset
     assert torch.equal(dataset[(0, 7)][0], dataset[(0, 7)][0])
     assert not torch.equal(dataset[(0, 7)][0], dataset[(0, 8)][0])
 
 
 def test_augmentation_leaves_the_global_generators_as_they_were(rows):
-    dataset = Streamed(rows, SIZE, Shuffled(9, 9, 0, Shard()), "crop-flip", CPU, Shard()).batches.dataset
+    dataset = Streamed(rows, FIT, Shuffled(9, 9, 0, Shard()), "crop-flip", CPU, Shard()).batches.dataset
     before = random.getstate(), torch.random.get_rng_state()
     dataset[(0, 7)]
     assert random.getstate() == before[0]
@@ -159,3 +163,14 @@ def test_ordered_covers_every_row_once_in_order(n):
 
 def test_mix_tells_seeds_and_epochs_apart():
     assert len({mix(seed, epoch) for seed in range(20) for epoch in range(20)}) == 400
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
+def test_a_streamed_crop_is_resized_as_the_model_wants_it(rows, interpolation):
+    fit = Preprocessing((3, 12, 12), interpolation=interpolation)
+    dataset = Streamed(rows, fit, Shuffled(9, 9, 0, Shard()), "crop", CPU, Shard()).batches.dataset
+    image, _ = dataset[(0, 7)]
+    random.seed(7)
+    torch.manual_seed(7)
+    crop = RandomResizedCropAndInterpolation((12, 12), interpolation=interpolation)(PILImage.fromarray(PIXELS[0]))
+    assert image.equal(pil_to_tensor(crop))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -244,8 +245,12 @@ def test_a_tag_names_the_commit_and_is_never_moved(hub, folder):
     publish(folder, tagged)
     publish(folder, tagged)
     describe(folder, replace(require_provenance(folder), license="apache-2.0"), Report.read(folder))
-    with pytest.raises(CheckpointError, match="is published, but its tag 'v1' names the commit before"):
-        publish(folder, tagged)
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match="has a tag 'v1' for another commit; choose another --tag"):
+            publish(folder, tagged)
+    # It is refused before the commit.
+    assert b"license: mit" in in_the_repository(hub)["README.md"]
+    publish(folder, HERE)
     with pytest.raises(CheckpointError, match="has a tag 'v1' for another commit; choose another --tag"):
         publish(folder, tagged)
     assert b"license: mit" in in_the_repository(hub, "v1")["README.md"]
@@ -257,6 +262,31 @@ def test_a_branch_and_a_pull_request_leave_main_alone(hub, folder):
     assert in_the_repository(hub) == {}
     assert in_the_repository(hub, "next") == in_the_repository(hub, "refs/pr/1") == on_disk(folder)
     assert "/discussions/1" in published.url
+
+
+def test_the_line_that_is_printed_loads_what_was_published(hub, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    images = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        wanted = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()(images)
+    for destination in (replace(HERE, revision="next"), replace(HERE, create_pr=True), HERE):
+        publish_folder(folder, destination)
+        name = re.findall("'(hf-hub:.*?)'", capsys.readouterr().out)[-1]
+        with torch.no_grad():
+            assert torch.equal(timm.create_model(name, pretrained=True).eval()(images), wanted)
+
+
+def test_what_is_proposed_already_is_not_proposed_again(hub, folder):
+    proposal = replace(HERE, create_pr=True)
+    first, again = publish(folder, proposal), publish(folder, proposal)
+    assert (again.commit, again.new) == (first.commit, False)
+    assert "/discussions/1" in again.url
+    describe(folder, replace(require_provenance(folder), license="apache-2.0"), Report.read(folder))
+    assert "/discussions/2" in publish(folder, proposal).url
+    # What was closed is proposed anew.
+    for one in hub.repository(REPO).pull_requests:
+        one["status"] = "closed"
+    assert "/discussions/3" in publish(folder, proposal).url
 
 
 def test_files_of_others_in_the_repository_stay_and_are_told(hub, folder, capsys):

@@ -172,3 +172,36 @@ def test_photos_of_several_sizes_are_never_taken_larger_than_the_architecture_is
         Image.new("RGB", (300 + number, 500)).save(place)
     student, _ = hub.open_student("test_resnet", {}, load_data(Source(str(tmp_path))))
     assert student.input_size == (3, 160, 160)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("org/net", "for the repository on the Hub say hf-hub:org/net"),
+        ("https://huggingface.co/org/net", "for the repository on the Hub say hf-hub:org/net"),
+        ("resnet18.a1_in1k", "for these weights of timm's say hf-hub:timm/resnet18.a1_in1k"),
+        ("resnet18", "resnet18 is an untrained network, which only a student can be"),
+        ("{place}/weights.pth", "recipes/convert.py makes the folder of a model of a checkpoint"),
+        ("local-dir:{place}/weights.pth", "must name the folder of a model, got the file .*convert.py makes one of a"),
+        ("local-dir:{folder}/model.safetensors", "got the file .*model.safetensors; say local-dir:{folder}"),
+        ("{folder}", "for this folder say local-dir:{folder}"),
+        ("local-dir:", "must name the folder of a model, got nothing; write its path behind it"),
+    ],
+)
+def test_what_is_no_name_of_a_model_is_told_with_what_was_meant(folder, tmp_path, name, meant):
+    (tmp_path / "weights.pth").touch()
+    with pytest.raises(ValueError, match=f"{meant.format(folder=folder)}[^;]*$"):
+        hub.open_folder(name.format(place=tmp_path, folder=folder))
+
+
+def test_an_argument_that_a_network_does_not_know_is_not_recommended(data):
+    with pytest.raises(ValueError, match=r"unexpected keyword argument 'img_size'.*; leave what it does not know away"):
+        hub.open_student("resnet10t", {"img_size": 32}, data)
+
+
+def test_weights_that_do_not_fit_are_named(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["model_args"]["embed_dim"] = 24
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"size mismatch|does not fit|shape"):
+        hub.load(f"local-dir:{folder}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from robust_hub.launch import Json, command_line
+from robust_hub.launch import Json, LabelNames, command_line
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Config:
         student: an architecture.
         threat: its name and radius.
         student_args: as JSON.
+        label_names: of classes.
     """
 
     output: Path = Path("run")
@@ -26,6 +27,7 @@ class Config:
     student: str = "resnet18"
     threat: str = "linf:8/255"
     student_args: Json = field(default_factory=dict)
+    label_names: LabelNames = ()
 
 
 @pytest.fixture
@@ -107,6 +109,8 @@ def test_a_variable_that_is_not_set_is_told(refused):
         ["--num_processes", "2"],
         ["--cpu"],
         ["--gradient-accumulation-steps", "2"],
+        ["--gpus", "2"],
+        ["--bf16"],
     ],
 )
 def test_words_of_accelerate_are_sent_there(refused, words):
@@ -133,6 +137,10 @@ def test_a_radius_belongs_to_the_threat(refused, typed, eps):
     assert refused("kd", "--eps", typed) == f"--eps is a part of the threat; say --threat linf:{eps}"
 
 
+def test_a_radius_by_its_long_name_belongs_to_the_threat(refused):
+    assert refused("kd", "--epsilon=8/255") == "--epsilon is a part of the threat; say --threat linf:8/255"
+
+
 @pytest.mark.parametrize("words", [["--student", "timm/vit"], ["--student=timm/vit"], ["--teacher", "timm/vit"]])
 def test_a_repository_of_timms_is_named_with_its_source(refused, words):
     assert refused("kd", *words) == "timm/vit is a name on the Hub; say hf-hub:timm/vit"
@@ -154,3 +162,53 @@ def test_help_is_help(asked, capsys, words):
         asked(*words)
     assert not stopped.value.code
     assert "usage: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--student-args", '{"depth":', "2}"], ["--student-args={depth:", "2}"], ["--student-args", "{a:", "1,", "b:2}"]],
+)
+def test_json_that_a_shell_took_apart_is_told_with_its_quotes(refused, words):
+    told = refused("kd", *words, "--teacher", "local-dir:x")
+    torn = " ".join(words).replace("--student-args=", "").replace("--student-args ", "")
+    assert told == f"""expected a JSON object such as '{{"img_size": 32}}', in quotes, got the words {torn!r}"""
+
+
+@pytest.mark.parametrize(("word", "near"), [("KD", "; close names are kd"), ("resnet18", "")])
+def test_a_sub_command_that_is_none_is_told_with_all_of_them(refused, word, near):
+    assert refused(word, "--teacher", "x") == f"expected one of kd, cut, got '{word}'{near}"
+
+
+@pytest.mark.parametrize(
+    ("words", "content"),
+    [
+        (["cat", "wild dog"], ""),
+        (['["cat", "wild dog"]'], ""),
+        (["{file}"], '["cat", "wild dog"]'),
+        (["{file}"], "cat\nwild dog\n"),
+    ],
+)
+def test_class_names_are_words_or_a_list_or_a_file(asked, tmp_path, words, content):
+    file = tmp_path / "names"
+    file.write_text(content)
+    given = [str(file) if word == "{file}" else word for word in words]
+    assert asked("kd", "--label-names", *given, "--teacher", "x").label_names == ("cat", "wild dog")
+
+
+def test_no_class_names_are_none(asked):
+    assert asked("kd").label_names == ()
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        (
+            "nowhere.txt",
+            "--label-names must be names, a JSON list of them, or a file with one on each line, got 'nowhere",
+        ),
+        ('["cat", 1]', """expected a JSON list of names such as '["cat", "dog"]', in quotes, got '["cat", 1]'"""),
+        ("[cat, dog]", """expected a JSON list of names such as '["cat", "dog"]', in quotes, got '[cat, dog]'"""),
+    ],
+)
+def test_what_are_no_class_names_is_told(refused, word, told):
+    assert refused("kd", "--label-names", word).startswith(told)

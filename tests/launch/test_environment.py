@@ -9,6 +9,7 @@ import torch
 from robust_hub.data import Source, evaluation_loader, load_data, loaders, subset
 from robust_hub.data.streaming import Streamed
 from robust_hub.launch import Output, make_accelerator
+from robust_hub.models import Preprocessing
 
 
 def test_images_are_streamed_where_the_system_can_not_tell_the_cores_of_a_process(monkeypatch):
@@ -16,7 +17,7 @@ def test_images_are_streamed_where_the_system_can_not_tell_the_cores_of_a_proces
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     monkeypatch.setattr(loaders, "IN_MEMORY_BYTES", 0)
     rows = subset(load_data(Source("synthetic")).test, 3)
-    loader = evaluation_loader(rows, (3, 16, 16), batch_size=2, device=torch.device("cpu"))
+    loader = evaluation_loader(rows, Preprocessing((3, 16, 16)), batch_size=2, device=torch.device("cpu"))
     assert isinstance(loader, Streamed)
     assert [len(labels) for _, labels in loader] == [2, 1]
 
@@ -26,7 +27,7 @@ def test_workers_are_as_many_as_the_machine_has_cores_where_nothing_else_is_told
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
     monkeypatch.setattr(loaders, "IN_MEMORY_BYTES", 0)
     rows = subset(load_data(Source("synthetic")).test, 3)
-    loader = evaluation_loader(rows, (3, 16, 16), batch_size=2, device=torch.device("cpu"))
+    loader = evaluation_loader(rows, Preprocessing((3, 16, 16)), batch_size=2, device=torch.device("cpu"))
     assert loader.batches.num_workers == 3
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from robust_hub import hub, model_folder
 from robust_hub.data import Source
+from robust_hub.errors import CheckpointError
 from robust_hub.evaluation import Report
 from robust_hub.names import public
 from tests.made_up import NAMES, VIT, provenance, report, saved
@@ -90,8 +91,8 @@ def test_what_a_killed_save_left_behind_does_not_stop_the_next(folder, student):
 def test_a_picture_goes_into_the_folder_and_the_card(tmp_path, student):
     picture = tmp_path / "curve.png"
     picture.write_bytes(b"a picture")
-    told = replace(provenance("vit_tiny_patch16_224"), pictures={"curve.png": "A curve."})
-    model_folder.save(tmp_path / "student", student, told, label_names=NAMES, pictures=[picture])
+    model_folder.save(tmp_path / "student", student, provenance("vit_tiny_patch16_224"), label_names=NAMES)
+    model_folder.add_pictures(tmp_path / "student", {picture: "A curve."})
     assert (tmp_path / "student" / "curve.png").read_bytes() == b"a picture"
     assert "![A curve.](curve.png)" in (tmp_path / "student" / "README.md").read_text()
 
@@ -121,6 +122,24 @@ def test_a_folder_is_described_anew_and_its_notes_stay(folder):
     assert "license: mit" in again
     assert "\nMind the cat.\n" in again
     assert model_folder.is_as_described(folder, model_folder.require_provenance(folder), Report.read(folder))
+
+
+@pytest.mark.parametrize("name", ["README.md", "config.json", "evidence.safetensors", ".eval_results", "more/deep.txt"])
+def test_nothing_is_written_through_a_link(tmp_path, folder, name):
+    elsewhere = tmp_path / "elsewhere"
+    if name == ".eval_results":
+        elsewhere.mkdir()
+    else:
+        elsewhere.write_bytes((folder / name).read_bytes() if (folder / name).is_file() else b"")
+    before = elsewhere.stat()
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(elsewhere)
+    told, measured = model_folder.require_provenance(folder), Report.read(folder)
+    with pytest.raises(CheckpointError, match=r"is a link, and nothing is written through one"):
+        model_folder.describe(folder, replace(told, license="mit"), measured)
+    assert elsewhere.stat().st_mtime_ns == before.st_mtime_ns
+    assert (folder / name).is_symlink()
 
 
 @pytest.mark.parametrize(

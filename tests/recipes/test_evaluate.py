@@ -10,19 +10,25 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from recipes import evaluate
 from recipes.evaluate import Config
-from robust_hub.data import Source
+from robust_hub import hub
+from robust_hub.attacks import AutoAttack
+from robust_hub.data import Source, load_data, subset
 from robust_hub.evaluation import Report
 from robust_hub.hub import verify
 from robust_hub.launch import Output
-from robust_hub.model_folder import require_provenance
-from tests.made_up import CNN, trained
+from robust_hub.model_folder import Lineage, require_provenance, save
+from robust_hub.models import create_classifier
+from tests.made_up import CNN, provenance, trained
 from tests.made_up import quick_evaluation as config
+from tests.recipes.test_transfer import NAMES
 from tests.training.test_processes import ON_CPU, TWO_PROCESSES
 
 ROOT = Path(__file__).parents[2]
@@ -236,3 +242,102 @@ def test_a_finished_evaluation_goes_into_the_folder_and_card_of_its_model(finish
 def test_a_card_on_the_hub_can_not_be_updated_from_here(tmp_path):
     with pytest.raises(ValueError, match="--update-card writes into a folder; download hf-hub:tiny-org/net"):
         evaluate.main(Config("hf-hub:tiny-org/net", Source("synthetic"), Output(tmp_path / "run"), update_card=True))
+
+
+def nameless(folder: Path, place: Path) -> Path:
+    """Copies a model folder with its logits backwards and without their names."""
+    weights = load_file(other_weights(folder, place) / "model.safetensors")
+    before = load_file(folder / "model.safetensors")
+    rows = {name: before[name].flip(0).contiguous() for name in ("fc.weight", "fc.bias")}
+    save_file({**weights, **rows}, place / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((place / "config.json").read_text())
+    config.pop("label_names")
+    config["pretrained_cfg"].pop("label_names", None)
+    (place / "config.json").write_text(json.dumps(config))
+    return place
+
+
+def untrained(place: Path, side: int, label_names: list[str]) -> str:
+    classifier = create_classifier("resnet18_cifar", CNN, num_classes=4, image_shape=(3, side, side))
+    save(place, classifier, provenance("resnet18_cifar"), label_names=label_names)
+    return f"local-dir:{place}"
+
+
+def test_the_labels_of_an_evaluation_follow_its_model_and_it_can_be_verified(folder, tmp_path, monkeypatch):
+    stages = AutoAttack.stages
+    monkeypatch.setattr(
+        AutoAttack, "stages", lambda self, n: {name: replace(each, steps=5) for name, each in stages(self, n).items()}
+    )
+    monkeypatch.setattr("robust_hub.evaluation.measurement.check_honesty", lambda *_, **__: [])
+    monkeypatch.setattr(evaluate, "passing_surrogates", lambda *_: [])
+    data, copy = load_data(Source("synthetic", test_images=8)), nameless(folder, tmp_path / "resnet")
+    names = data.label_names[::-1]
+    settings = config(copy, tmp_path / "run", label_names=tuple(names), honesty_images=1)
+    evaluate.main(replace(settings, source=Source("synthetic", test_images=8)))
+    report, rows = told(tmp_path / "run"), subset(data.test, 8)
+    assert report["label_names"] == names
+    assert [names[label] for label in report["evaluation"]["labels"]] == [data.label_names[n] for n in rows["label"]]
+    # As the model is mostly right, and would hardly ever be with its labels in the other order.
+    assert report["evaluation"]["clean"].count("1") > 4
+    assert "confirmed" in str(verify(str(tmp_path / "run")))
+
+
+def test_a_model_without_names_that_is_right_in_no_order_is_refused(tmp_path):
+    copy = Path(untrained(tmp_path / "resnet", 16, []).removeprefix("local-dir:"))
+    with pytest.raises(ValueError, match=r"tells no class names: in the order .* would be needed; .* --label-names"):
+        evaluate.main(config(copy, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("side", "names", "message"),
+    [
+        (24, NAMES, "surrogate local-dir:other takes images of 3x24x24 and the model of 3x16x16"),
+        (
+            16,
+            ["a", "b", "c", "d"],
+            r"surrogate local-dir:other must know the classes of the data, but .* \(a, b, c, ...\)",
+        ),
+        (16, [], "surrogate local-dir:other must know the classes of the data, but the model tells no class names"),
+    ],
+)
+def test_a_surrogate_that_does_not_fit_is_refused_before_anything_is_written(folder, tmp_path, side, names, message):
+    surrogate = untrained(tmp_path / "other", side, names)
+    with pytest.raises(ValueError, match=message):
+        evaluate.main(config(folder, tmp_path / "run", surrogates=(surrogate,)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_surrogate_that_lists_its_classes_otherwise_answers_in_the_order_of_the_data(tmp_path):
+    data, images = load_data(Source("synthetic")), torch.rand(2, 3, 16, 16)
+    torch.manual_seed(1)
+    name = untrained(tmp_path / "other", 16, NAMES[::-1])
+    surrogate = evaluate.open_surrogate(name, data, hub.load(name))
+    torch.testing.assert_close(surrogate(images), hub.load(name).eval()(images).flip(1))
+
+
+def test_what_nobody_asked_for_is_left_out_with_a_line(folder, tmp_path, capsys):
+    teacher = untrained(tmp_path / "teacher", 24, NAMES)
+    told = replace(provenance("resnet18_cifar"), teacher=Lineage(teacher, "0" * 64))
+    student = create_classifier("resnet18_cifar", CNN, num_classes=4, image_shape=(3, 8, 8))
+    save(tmp_path / "student", student, told, label_names=NAMES)
+    opened = hub.open_folder(f"local-dir:{tmp_path / 'student'}")
+    settings = config(tmp_path / "student", tmp_path / "run")
+    found = evaluate.passing_surrogates(Accelerator(), settings, load_data(settings.source), student, opened)
+    assert dict(found) == {}
+    plain, other = capsys.readouterr().out.splitlines()
+    assert plain.startswith("no plain network is trained for the honesty checks, as it would take images of 3x16x16")
+    assert other.startswith(
+        "the teacher is left out of the honesty checks: the surrogate local-dir:teacher takes images"
+    )
+
+
+def test_surrogates_of_one_name_are_all_kept():
+    here, there = nn.Identity(), nn.Identity()
+    called = evaluate.called_apart([("local-dir:/a/student", here), ("local-dir:/b/student", there)])
+    assert list(called.items()) == [("local-dir:student", here), ("local-dir:student (2)", there)]
+
+
+def test_curves_of_an_evaluation_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="--log-with tensorboard has no effect, as an evaluation has no curves"):
+        Config("resnet18.a1_in1k", Source("synthetic"), Output(tmp_path, log_with="tensorboard"))

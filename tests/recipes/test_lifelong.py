@@ -56,3 +56,9 @@ def test_a_negative_weight_is_told_and_leaves_the_output_untouched(tmp_path, tea
     with pytest.raises(ValueError, match="Lifelong needs weight >= 0, got -1"):
         lifelong.fine_tune(config(teacher, tmp_path), LifelongOptions(weight=-1.0))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_distance_that_counts_nothing_is_refused(tmp_path, teacher):
+    with pytest.raises(ValueError, match="--distance has no effect without a --weight above 0"):
+        lifelong.fine_tune(config(teacher, tmp_path), LifelongOptions(weight=0.0, distance="l2"))
+    assert not (tmp_path / "run").exists()

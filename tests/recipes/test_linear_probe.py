@@ -1,5 +1,7 @@
 """linear_probe.py from a robust classifier of some classes to one of others."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import timm
@@ -14,7 +16,7 @@ from robust_hub.launch import Output
 from robust_hub.methods import ProbeOptions
 from robust_hub.model_folder import require_provenance
 from robust_hub.training import TrainingConfig
-from tests.recipes.test_transfer import save_teacher
+from tests.recipes.test_transfer import NAMES, save_teacher
 
 IMAGES = 2 * 288  # as they are and mirrored
 
@@ -101,3 +103,23 @@ def test_the_card_of_a_probe_does_not_claim_a_choice_on_validation(tmp_path, tea
     card = (tmp_path / "run" / "student" / "README.md").read_text()
     assert "The weights are those of the last epoch." in card
     assert "the best on validation" not in card
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source": Source("synthetic", augmentation="crop")}, "--augmentation crop has no effect on a head alone"),
+        (
+            {"output": Output(Path("run"), log_with="tensorboard")},
+            "--log-with tensorboard has no effect on a head alone",
+        ),
+    ],
+)
+def test_what_a_head_alone_has_no_use_for_is_refused(tmp_path, teacher, changes, message):
+    with pytest.raises(ValueError, match=message):
+        linear_probe.probe(config(teacher, tmp_path, **changes))
+
+
+def test_names_that_are_stated_show_the_teacher_beside_the_student(tmp_path, teacher, capsys):
+    linear_probe.probe(config(teacher, tmp_path, label_names=tuple(NAMES)))
+    assert capsys.readouterr().out.count("| teacher") == 1

@@ -29,10 +29,10 @@ CNN = {"layers": [1, 1, 1, 1], "channels": [4, 4, 4, 16]}
 VIT = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2}
 
 
-def save_teacher(folder: Path, *, names=()) -> str:
+def save_teacher(folder: Path, *, names=NAMES) -> str:
     torch.manual_seed(0)
     teacher = create_classifier("resnet18_cifar", CNN, num_classes=4, image_shape=(3, 16, 16))
-    save(folder, teacher, provenance("resnet18_cifar"), label_names=names or NAMES)
+    save(folder, teacher, provenance("resnet18_cifar"), label_names=names or [])
     return f"local-dir:{folder}"
 
 
@@ -304,3 +304,86 @@ def test_what_the_student_starts_from_is_told_once_and_before_training(tmp_path,
     (line,) = [line for line in lines if line.startswith("the student starts")]
     assert line == f"the student starts {starts}"
     assert lines.index(line) < [line.startswith("plan:") for line in lines].index(True)
+
+
+def open_transfer(*arguments, **changes) -> "transfer.training.TrainingRun":
+    run, _, _ = transfer.open_transfer(config(*arguments, **changes), KDOptions())
+    return run
+
+
+def answers(run: "transfer.training.TrainingRun") -> torch.Tensor:
+    return run.require_teacher()(torch.full((1, 3, 16, 16), 0.2))
+
+
+def test_a_teacher_that_lists_its_classes_otherwise_answers_in_the_order_of_the_data(tmp_path, teacher, capsys):
+    other = save_teacher(tmp_path / "other", names=NAMES[::-1])
+    wanted = answers(open_transfer(teacher, tmp_path / "run"))
+    assert "teacher:" not in capsys.readouterr().out
+    torch.testing.assert_close(answers(open_transfer(other, tmp_path / "run")), wanted.flip(1))
+    assert "teacher: the model lists the data's classes in another order: they are" in capsys.readouterr().out
+
+
+def test_a_teacher_without_names_that_is_right_in_no_order_gets_a_new_head(tmp_path, capsys):
+    nameless = save_teacher(tmp_path / "nameless", names=None)
+    transfer.kd(config(nameless, tmp_path / "run"))
+    printed = capsys.readouterr().out
+    assert re.search(r"teacher: the model tells no class names: in the order .* would be needed\n", printed)
+    assert "the teacher knows other classes: it is trained a head for these first" in printed
+
+
+def test_names_that_are_stated_decide(tmp_path, teacher):
+    nameless = save_teacher(tmp_path / "nameless", names=None)
+    run = open_transfer(nameless, tmp_path / "run", label_names=tuple(NAMES[::-1]))
+    assert run.teacher_knows
+    torch.testing.assert_close(answers(run), answers(open_transfer(teacher, tmp_path / "run")).flip(1))
+
+
+def test_a_batch_of_one_is_told_before_anything_is_written(tmp_path, teacher):
+    # Its last stage has a single place, so that BatchNorm sees a single value a channel.
+    student = {"student": "resnet10t", "student_args": {"channels": [8, 8, 8, 16]}}
+    alone = config(teacher, tmp_path / "run", training=TrainingConfig(epochs=1, batch_size=1), **student)
+    with pytest.raises(ValueError, match="BatchNorm needs at least 2 images at a time, and --batch-size 1"):
+        transfer.kd(alone)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("place", [".", "run", "a/b"])
+def test_a_run_never_writes_into_the_folder_of_a_model(tmp_path, place):
+    teacher = save_teacher(tmp_path / "teacher")
+    before = sorted((tmp_path / "teacher").rglob("*"))
+    with pytest.raises(ValueError, match=r"--output .* lies in the folder of a model, .*teacher; choose one outside"):
+        transfer.kd(config(teacher, tmp_path / "teacher" / place))
+    assert sorted((tmp_path / "teacher").rglob("*")) == before
+
+
+def test_a_run_that_is_not_there_can_not_be_resumed(tmp_path, teacher):
+    with pytest.raises(ValueError, match=r"there is no run in .*run to resume; check --output, or leave --resume away"):
+        transfer.plain(Config(**{**vars(config(teacher, tmp_path / "run")), "output": Output(tmp_path / "run", True)}))
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        (transfer.igam, IGAMOptions(start=3), "--start 3 leaves the gradients none of the 3 steps of 1 epochs"),
+        (transfer.igam, IGAMOptions(discriminator_period=2), "--discriminator-period has no effect without --adversar"),
+        (transfer.igam, IGAMOptions(weight=0.0, gradient_of="probability"), "--gradient-of has no effect without"),
+        (transfer.mixacm, MixACMOptions(divergence_weight=0.0, temperature=2.0), "--temperature has no effect"),
+        (transfer.mixacm, MixACMOptions(weight=0.0, stages=("blocks.0",)), "--stages has no effect without a --weight"),
+        (transfer.pag, PAGOptions(weight=0.0, classes_per_image=2), "--classes-per-image has no effect without a --w"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused_before_anything_is_written(
+    tmp_path, teacher, method, options, message
+):
+    with pytest.raises(ValueError, match=message):
+        method(config(teacher, tmp_path / "run"), options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_student_of_four_channels_is_told_as_such(tmp_path, teacher):
+    student = create_classifier("resnet18_cifar", {**CNN, "in_chans": 4}, num_classes=4, image_shape=(4, 16, 16))
+    save(tmp_path / "four", student, provenance("resnet18_cifar"), label_names=NAMES)
+    four = f"local-dir:{tmp_path / 'four'}"
+    for changes in ({"student": four, "student_args": {}}, {"teacher": four}):
+        with pytest.raises(ValueError, match="must take grey or colour images, of 1 or 3 channels, got 4; leave in_ch"):
+            transfer.kd(config(**{"teacher": teacher, "output": tmp_path / "run", **changes}))

@@ -21,7 +21,9 @@ def create() -> PixelClassifier:
 @pytest.fixture
 def loader():
     rows = load_data(Source("synthetic")).train
-    return training_loader(rows, (3, 8, 8), batch_size=96, augmentation="none", seed=0, device=torch.device("cpu"))
+    return training_loader(
+        rows, create().preprocessing, batch_size=96, augmentation="none", seed=0, device=torch.device("cpu")
+    )
 
 
 def test_a_rehearsal_counts_the_steps_and_times_one(loader):
@@ -62,7 +64,9 @@ def test_a_step_that_does_not_fit_is_told_with_what_to_do(loader):
 
 def test_a_batch_of_one_image_is_told_with_what_batch_norm_needs():
     rows = load_data(Source("synthetic")).train
-    one = training_loader(rows, (3, 8, 8), batch_size=1, augmentation="none", seed=0, device=torch.device("cpu"))
+    one = training_loader(
+        rows, create().preprocessing, batch_size=1, augmentation="none", seed=0, device=torch.device("cpu")
+    )
     message = (
         "BatchNorm needs at least 2 images at a time, and --batch-size 1, .* leaves it 1; say --batch-size 2 or more"
     )

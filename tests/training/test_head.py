@@ -22,7 +22,7 @@ def rows():
 def test_features_are_those_of_one_image_at_a_time(tmp_path, create_vit, rows):
     classifier = create_vit().eval()
     features = compute_features(Accelerator(cpu=True), classifier, rows, 2, tmp_path)
-    (batch,) = evaluation_loader(rows, (3, 8, 8), batch_size=40, device=torch.device("cpu"))
+    (batch,) = evaluation_loader(rows, classifier.preprocessing, batch_size=40, device=torch.device("cpu"))
     for place in (0, 7, 39):
         image = batch[0][place : place + 1]
         for view, shown in enumerate((image, torch.flip(image, [3]))):

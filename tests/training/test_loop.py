@@ -33,7 +33,7 @@ def train(folder: Path, *, resume: bool, method=RRM, validate=None, **options):
     student, teacher = small_resnet(), Teacher(small_resnet())
     objective = Plain(student) if method is Plain else method(student, teacher, **options)
     loader = training_loader(
-        data.train, SHAPE, batch_size=64, augmentation="crop-flip", seed=0, device=torch.device("cpu")
+        data.train, student.preprocessing, batch_size=64, augmentation="crop-flip", seed=0, device=torch.device("cpu")
     )
     validate = validate or (lambda accelerator, classifier: Scores(torch.rand(()).item(), 0.0))
     accelerator = Accelerator(cpu=True)

@@ -83,14 +83,16 @@ def main(output: str) -> None:
         training = TrainingConfig(epochs=1, batch_size=64, lr=0.05)
         loader = training_loader(
             data.train,
-            SHAPE,
+            student.preprocessing,
             batch_size=64,
             augmentation="crop-flip",
             seed=0,
             device=accelerator.device,
             shard=shard,
         )
-        test = evaluation_loader(data.test, SHAPE, batch_size=32, device=accelerator.device, shard=shard)
+        test = evaluation_loader(
+            data.test, student.preprocessing, batch_size=32, device=accelerator.device, shard=shard
+        )
         set_seed(0, device_specific=True)
         fit(
             accelerator,

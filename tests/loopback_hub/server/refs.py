@@ -14,6 +14,12 @@ def list_refs(call: Call, repository: Repository) -> Reply:
         for kind, start in starts.items():
             if ref.startswith(start):
                 answer[kind].append({"name": ref.removeprefix(start), "ref": ref, "targetCommit": commit_id})
+    if call.flag("include_prs"):
+        numbers = range(1, len(repository.pull_requests) + 1)
+        proposed = {str(number): f"refs/pr/{number}" for number in numbers}
+        answer["pullRequests"] = [
+            {"name": number, "ref": ref, "targetCommit": repository.refs[ref]} for number, ref in proposed.items()
+        ]
     return Reply(answer)
 
 
