@@ -44,9 +44,9 @@ def test_a_larger_weight_keeps_the_features_nearer(tmp_path, teacher, distance):
     images = torch.rand(16, 3, 16, 16)
     _, wanted = hub.load(teacher).eval().forward_with_features(images)
     moved = []
-    for weight in (0.0, 10.0):
-        folder = tmp_path / str(weight)
-        lifelong.fine_tune(config(teacher, folder), LifelongOptions(weight=weight, distance=distance))
+    for options in (LifelongOptions(weight=0.0), LifelongOptions(weight=10.0, distance=distance)):
+        folder = tmp_path / str(options.weight)
+        lifelong.fine_tune(config(teacher, folder), options)
         _, features = hub.load(f"local-dir:{folder}/run/student").eval().forward_with_features(images)
         moved.append((features - wanted).abs().mean().item())
     assert moved[1] < moved[0] / 2
