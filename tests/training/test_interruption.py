@@ -123,6 +123,7 @@ def without_room_for_the_second() -> None:
     loop.save_checkpoint = full
 
 
+@pytest.mark.slow
 def test_a_disk_without_room_for_a_checkpoint_ends_in_a_sentence_and_leaves_the_one_before(tmp_path, undisturbed):
     code, told = ended(tmp_path / "run", before=without_room_for_the_second)
     assert code == 2
@@ -149,7 +150,8 @@ def resumed_after_kills(output: Path, chance: random.Random, seconds: float) -> 
     assert code == 0, told
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 21))])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
 def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(tmp_path, undisturbed, seed):
     resumed_after_kills(tmp_path / "run", random.Random(seed), seconds=2.0)
     assert outcome(tmp_path / "run") == undisturbed
