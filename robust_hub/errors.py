@@ -17,6 +17,8 @@ SECRETS = {
 }
 # Shorter ones are no secrets, and would blacken words.
 SHORTEST_SECRET = 6
+# A longer one quotes what a stranger wrote without end.
+LONGEST_SENTENCE = 2_000
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
@@ -39,6 +41,19 @@ def first_line(error: Exception) -> str:
     told = without_secrets(str(error).strip(), *(os.environ.get(name, "") for name in TOKEN_VARIABLES))
     first, *others = (told or type(error).__name__).splitlines()
     return f"{first} {others[0].strip()}" if first.endswith(":") and others else first
+
+
+def printable(text: str) -> str:
+    """Leaves out of a text what steers a terminal, whoever wrote it."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
+
+
+def shortened(sentence: str) -> str:
+    """Leaves out the middle of a sentence that quotes too much: its end says what to do."""
+    if len(sentence) <= LONGEST_SENTENCE:
+        return sentence
+    half = LONGEST_SENTENCE // 2
+    return f"{sentence[:half]} ... {sentence[-half:]}"
 
 
 def without_secrets(text: str, *tokens: str) -> str:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from robust_hub.errors import first_line, without_secrets
+from robust_hub.errors import first_line, printable, shortened, without_secrets
 
 ODD = "hf/odd+tok=en\"'\u00e9\\ 12\n34567"
 
@@ -43,3 +43,15 @@ def test_a_token_is_blackened_however_it_is_written(token):
         assert token not in without_secrets(f"sent {written} along", token)
         assert without_secrets(f"sent {written} along", token) != f"sent {written} along"
     assert "s3cret" not in without_secrets(quote_plus("s3cret/with+signs="), "s3cret/with+signs=")
+
+
+def test_nothing_that_is_printed_steers_a_terminal():
+    assert printable("a\x1b[2J\u202eb\r\nc") == "a?[2J?b?\nc"
+
+
+def test_a_sentence_that_quotes_without_end_keeps_its_beginning_and_its_end():
+    told = shortened(f"{'x' * 200_000} is no name; choose another one")
+    assert len(told) < 2_100
+    assert told.startswith("xxx")
+    assert told.endswith("choose another one")
+    assert shortened("short") == "short"

@@ -11,7 +11,7 @@ from typing import get_type_hints
 
 import tyro
 
-from robust_hub.errors import close_names
+from robust_hub.errors import close_names, printable, shortened
 from robust_hub.launch.endings import told_how_to_go_on
 from robust_hub.launch.words import EXPECTED_JSON, BadWord
 
@@ -59,7 +59,8 @@ def command_line(commands: dict[str, Callable], *, default: str = "", launcher: 
         if rank:
             # Most errors meet every process; the main one then tells it and the launcher ends the others meanwhile.
             time.sleep(SECONDS_FOR_THE_MAIN_PROCESS)
-        print(f"error{f' (process {rank})' if rank else ''}: {error}", file=sys.stderr)  # noqa: T201
+        told = shortened(f"error{f' (process {rank})' if rank else ''}: {error}")
+        print(printable(told), file=sys.stderr)  # noqa: T201
         sys.exit(2)
 
 
@@ -144,4 +145,4 @@ def _rank() -> int:
 
 def tell(text: object) -> None:
     """Prints, to be read by people: no character that steers a terminal, whoever wrote the text."""
-    print("".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in str(text)))  # noqa: T201
+    print(printable(str(text)))  # noqa: T201

@@ -9,6 +9,8 @@ from robust_hub.evaluation import Accuracy, Report
 from robust_hub.files import as_record
 from robust_hub.model_folder.provenance import Provenance
 
+# Of a text, in characters; the command line of a method is some hundred.
+LONGEST = 1_000
 # Of anything counted, weights or seconds: no model comes near.
 MOST = 10**13
 
@@ -93,11 +95,11 @@ class ModelInfo:
             not all(low <= high for bounds in ranges for low, high in pairwise(bounds))
             or not all(0 <= count <= MOST for count in counts)
             or not all(0 <= seconds <= MOST for seconds in times)
-            or not all(text.isprintable() for text in texts)
+            or not all(text.isprintable() and len(text) <= LONGEST for text in texts)
         ):
             raise CheckpointError(
                 f"{where} claims what can't be: shares outside [0, 1] or their intervals, counts or seconds that are "
-                "negative or beyond belief, or odd characters"
+                "negative or beyond belief, odd characters, or words without end"
             )
         return info
 

@@ -33,6 +33,7 @@ def test_a_claim_of_ours_is_read_and_written_again(told):
         ("flagged", 16),
         ("checks", -1),
         ("name", "escape\x1b[2J"),
+        ("data", "x" * 120_000),
         ("robust_accuracy", {"value": 0.9, "low": 0.3, "high": 0.5, "n": 100}),
         ("robust_accuracy", {"value": 0.2, "low": 0.3, "high": 0.5, "n": 100}),
         ("clean_accuracy", {"value": 1.5, "low": 0.3, "high": 1.6, "n": 100}),
