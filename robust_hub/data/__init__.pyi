@@ -5,6 +5,7 @@ from .datasets import load_data as load_data
 from .datasets import load_test_data as load_test_data
 from .facts import DataFacts as DataFacts
 from .loaders import Loader as Loader
+from .loaders import batch_size_for as batch_size_for
 from .loaders import batches_of as batches_of
 from .loaders import evaluation_loader as evaluation_loader
 from .loaders import training_loader as training_loader

@@ -4,6 +4,7 @@ Small sets live as uint8 on the device and are cropped and flipped there; large 
 What a batch holds depends on the seed and the epoch alone, never on the number of processes.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -21,6 +22,8 @@ from robust_hub.data.streaming import Ordered, Shuffled, Streamed
 from robust_hub.types import Images, Labels
 
 IN_MEMORY_BYTES = 2 * 2**30
+# Of all the images of a batch that is only classified; those of 224 px are 111.
+BATCH_VALUES = 2**24
 
 
 @runtime_checkable
@@ -95,6 +98,11 @@ def evaluation_loader(
         return _InOrder(images[shard.rank :: shard.world], labels[shard.rank :: shard.world], batch_size)
     share = rows.select(range(shard.rank, len(rows), shard.world))
     return Streamed(share, fit, Ordered(len(share), batch_size), "none", device, shard)
+
+
+def batch_size_for(input_size: tuple[int, int, int], *, most: int) -> int:
+    """Tells how many images of that size are classified at a time: fewer than `most` where they are large."""
+    return max(1, min(most, BATCH_VALUES // math.prod(input_size)))
 
 
 def batches_of(images: Images, labels: Labels, *, batch_size: int) -> Loader:

@@ -1,12 +1,11 @@
 """Whether an evaluation says the truth: its images are classified once more, and those that its evidence perturbs."""
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from robust_hub.data import BUILTIN, evaluation_loader, load_test_data, split_sha256, subset
+from robust_hub.data import BUILTIN, batch_size_for, evaluation_loader, load_test_data, split_sha256, subset
 from robust_hub.errors import CheckpointError
 from robust_hub.evaluation.accuracy import Accuracy
 from robust_hub.evaluation.class_order import in_order_of
@@ -17,8 +16,6 @@ from robust_hub.names import EVIDENCE, HUB_ID, WEIGHTS
 from robust_hub.threats import parse_threat
 
 BATCH = 256
-# Of all the images of a batch; those of 224 px are 111.
-BATCH_VALUES = 2**24
 # What another machine's rounding may change, as a share.
 TOLERANCE = 0.01
 
@@ -94,7 +91,7 @@ def verify_evaluation(classifier: PixelClassifier, folder: Path, *, data: str = 
         )
     if not np.array_equal(evidence.indices.numpy(), fallen) or evidence.perturbation.shape[1:] != classifier.input_size:
         raise CheckpointError(f"{folder / EVIDENCE} must perturb each image that fell, and no other; evaluate again")
-    batch_size = max(1, min(BATCH, BATCH_VALUES // math.prod(classifier.input_size)))
+    batch_size = batch_size_for(classifier.input_size, most=BATCH)
     loader = evaluation_loader(rows, preprocessing, batch_size=batch_size, device=classifier.mean.device)
     clean, confirmed = confirm(classifier, evidence.to(classifier.mean.device), loader, parse_threat(report.threat))
     robust = clean.copy()

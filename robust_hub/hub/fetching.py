@@ -176,15 +176,21 @@ def _fetch_file(repository: str, file: str, revision: str) -> tuple[Path, str]:
     with told_by_the_hub(f"the Hub did not give {file} of {repository}"):
         place = Path(hf_hub_download(repository, file, revision=revision or None))
     blob = place.resolve()
-    sha256, of_git = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % blob.stat().st_size, usedforsecurity=False)
-    with blob.open("rb") as content:
+    sha256, of_git = checksums(blob)
+    if HEX.fullmatch(blob.name) and blob.name not in (sha256, of_git):
+        blob.unlink()
+        raise CheckpointError(f"{file} was damaged on its way from the Hub; what came is deleted, so try again")
+    return place, sha256
+
+
+def checksums(file: Path) -> tuple[str, str]:
+    """Computes the sha256 of a file and its name in git, by which the Hub knows large files and small ones."""
+    sha256, of_git = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % file.stat().st_size, usedforsecurity=False)
+    with file.open("rb") as content:
         while part := content.read(2**20):
             sha256.update(part)
             of_git.update(part)
-    if HEX.fullmatch(blob.name) and blob.name not in (sha256.hexdigest(), of_git.hexdigest()):
-        blob.unlink()
-        raise CheckpointError(f"{file} was damaged on its way from the Hub; what came is deleted, so try again")
-    return place, sha256.hexdigest()
+    return sha256.hexdigest(), of_git.hexdigest()
 
 
 def _refuse_run(place: str) -> None:

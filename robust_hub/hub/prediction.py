@@ -12,15 +12,13 @@ import torch
 from torch import Tensor
 
 from robust_hub.attacks import eval_mode
-from robust_hub.data import find_photos, read_photo
+from robust_hub.data import batch_size_for, find_photos, read_photo
 from robust_hub.errors import first_line
 from robust_hub.files import whole_file
 from robust_hub.hub.loading import load
 from robust_hub.models import PixelClassifier, Preprocessing, check_channels
 
 BATCH = 64
-# Of all the photos of a batch; those of 224 px are 111.
-BATCH_VALUES = 2**24
 LABELS = 5
 
 
@@ -66,7 +64,7 @@ class Predictions:
 
     def __iter__(self) -> Iterator[Prediction]:
         fit, names = self.classifier.preprocessing, _label_names(self.classifier)
-        batch_size = max(1, min(BATCH, BATCH_VALUES // math.prod(fit.input_size)))
+        batch_size = batch_size_for(fit.input_size, most=BATCH)
         with ThreadPoolExecutor() as threads:
             for start in range(0, len(self.photos), batch_size):
                 files = self.photos[start : start + batch_size]

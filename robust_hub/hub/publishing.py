@@ -1,6 +1,5 @@
 """Brings a model folder to the Hub: checked first, then in one commit, so that a repository is never half of it."""
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from robust_hub.errors import CheckpointError
 from robust_hub.evaluation import Report, Verified
 from robust_hub.hub.destination import Destination
-from robust_hub.hub.fetching import told_by_the_hub
+from robust_hub.hub.fetching import checksums, told_by_the_hub
 from robust_hub.hub.loading import load
 from robust_hub.hub.verification import verify
 from robust_hub.model_folder import Provenance, files_of, gives_same_logits, is_as_described, require_provenance
@@ -177,17 +176,16 @@ def _check_model(folder: Path, provenance: Provenance, report: Report) -> None:
 
 def _holds(api: HfApi, repo_id: str, revision: str | None, folder: Path) -> bool:
     """Tells whether a revision has all files of a folder, byte for byte."""
-    there = {file.path: file for file in api.get_paths_info(repo_id, files_of(folder), revision=revision)}
-    return all(_is_same(folder / name, there.get(name)) for name in files_of(folder))
+    files = files_of(folder)
+    there = {file.path: file for file in api.get_paths_info(repo_id, files, revision=revision)}
+    return all(_is_same(folder / name, there.get(name)) for name in files)
 
 
 def _is_same(file: Path, there: RepoFile | RepoFolder | None) -> bool:
     if not isinstance(there, RepoFile):
         return False
-    content = file.read_bytes()
-    if there.lfs:
-        return hashlib.sha256(content).hexdigest() == there.lfs.sha256
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == there.blob_id
+    sha256, of_git = checksums(file)
+    return sha256 == there.lfs.sha256 if there.lfs else of_git == there.blob_id
 
 
 def _proposed(api: HfApi, repo_id: str, folder: Path) -> Published | None:
