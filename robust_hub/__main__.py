@@ -13,6 +13,7 @@ from tabulate import tabulate
 
 from robust_hub import hub, launch
 from robust_hub.errors import CheckpointError
+from robust_hub.evaluation import SPOTS
 from robust_hub.launch import command_line, tell
 from robust_hub.leaderboard import model_table
 from robust_hub.names import CONFIG
@@ -28,7 +29,7 @@ NOBODY_READS = 141
 def list_(**wanted: Any) -> None:  # noqa: D103
     found = hub.list_models(**wanted)
     tell(model_table(found))
-    tell(f"\n{len(found)} models; figures are their publishers': `robust_hub verify NAME` confirms them")
+    tell(f"\n{len(found)} models; figures are claimed by their publishers: `robust_hub verify NAME` checks them here")
 
 
 def show(name: tyro.conf.Positional[str]) -> None:
@@ -57,9 +58,9 @@ def show(name: tyro.conf.Positional[str]) -> None:
     else:
         rows |= {
             "needs": "timm" if info.stock else "timm, and `import robust_hub` first",
-            "clean accuracy": f"{info.clean_accuracy} % of {info.clean_accuracy.n}",
-            "robust accuracy": f"{info.robust_accuracy} % of {info.robust_accuracy.n}, {info.protocol}",
-            "honesty": f"{info.flagged} of {info.checks} checks flagged",
+            "claims clean accuracy": f"{info.clean_accuracy} % of {info.clean_accuracy.n}",
+            "claims robust accuracy": f"{info.robust_accuracy} % of {info.robust_accuracy.n}, {info.protocol}",
+            "claims honesty": f"{info.flagged} of {info.checks} checks flagged",
         }
     tell(tabulate(rows.items(), tablefmt="plain", maxcolwidths=[None, 100]))
 
@@ -75,14 +76,15 @@ def download_(name: tyro.conf.Positional[str], *, to: Path) -> None:
     tell(f"written: timm.create_model('local-dir:{to}', pretrained=True)")
 
 
-def verify_(name: tyro.conf.Positional[str], *, data: str = "") -> None:
-    """Confirms a model's robustness claim, in seconds: no attack is run, its evidence is classified again.
+def verify_(name: tyro.conf.Positional[str], *, data: str = "", spot_check: int = SPOTS) -> None:
+    """Checks a model's robustness claim, in seconds: its evidence is classified again, and a few images are attacked.
 
     Args:
         name: hf-hub:ORG/NAME, local-dir:FOLDER, a name of the catalogue, or the folder that evaluate.py wrote.
-        data: the data set, where the evaluation calls it by a name that is not known here.
+        data: the data set, where the evaluation calls it by a name that is not known here; stored in any way.
+        spot_check: attacks so many images that the card calls robust, drawn at random; none where it is 0.
     """
-    tell(hub.verify(name, data=data))
+    tell(hub.verify(name, data=data, spot_check=spot_check))
 
 
 def predict_(

@@ -1,5 +1,6 @@
 """Models that nobody needs, with their facts, reports and folders."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,12 @@ from PIL import Image
 
 from recipes import evaluate
 from robust_hub.attacks import AutoAttack
-from robust_hub.data import Source, evaluation_loader, load_data, split_sha256, subset
-from robust_hub.evaluation import Check, Cost, Evaluation, Journal, Report, evaluate_in_stages
+from robust_hub.data import Source, evaluation_loader, fingerprints_of, load_data, subset, tested_sha256
+from robust_hub.evaluation import Check, Cost, Evaluation, Evidence, Journal, Perturbations, Report, evaluate_in_stages
 from robust_hub.hub import load
 from robust_hub.launch import Output
 from robust_hub.losses import cross_entropy
-from robust_hub.model_folder import Provenance, TrainingCost, add_evaluation, save
+from robust_hub.model_folder import Provenance, TrainingCost, add_evaluation, describe, require_provenance, save
 from robust_hub.model_folder.saving import PICTURES
 from robust_hub.models import PixelClassifier, create_classifier
 from robust_hub.names import EVIDENCE
@@ -119,21 +120,45 @@ def evaluated(place: Path, architecture: str, model_args: dict) -> Path:
     loader = evaluation_loader(rows, classifier.preprocessing, batch_size=24, device=torch.device("cpu"))
     output = place.with_name("evaluation")
     output.mkdir()
-    evaluation, costs, evidence = evaluate_in_stages(
+    evaluation, costs, perturbations = evaluate_in_stages(
         Accelerator(), classifier, classifier, loader, attack, seed=0, journal=Journal(output / "journal"), label=""
     )
     made_up = report(classifier, data.label_names)
     told = replace(
         made_up,
         source=source,
-        data_sha256=split_sha256(rows),
+        data_sha256=tested_sha256(data, source.test_images),
         threat=str(threat),
         attacks={name: repr(stage) for name, stage in attack.stages(4).items()},
         evaluation=evaluation,
         costs=costs,
     )
-    evidence.save(output / EVIDENCE)
+    known = fingerprints_of(data, source.test_images)
+    Evidence.of(perturbations, known, most=24).save(output / EVIDENCE)
     for picture in PICTURES:
         Image.new("RGB", (8, 8)).save(output / picture)
     add_evaluation(folder, told, output)
     return folder
+
+
+def raised(folder: Path, points: float, generator: np.random.Generator) -> Path:
+    """Claims more than is true: forgets the perturbations of some images, in all files alike."""
+    report = Report.read(folder)
+    evaluation = report.evaluation
+    evidence = Evidence.load(folder / EVIDENCE, len(evaluation.clean))
+    fallen = np.flatnonzero(evaluation.clean & ~evaluation.robust)
+    spared = generator.permutation(fallen)[: round(points * len(evaluation.clean))]
+    survivors = {stage: mask.copy() for stage, mask in evaluation.survivors.items()}
+    for mask in survivors.values():
+        mask[spared] = True
+    kept = evidence.perturbations.rows(torch.from_numpy(~np.isin(fallen, spared)))
+    replace(evidence, perturbations=kept).save(folder / EVIDENCE)
+    claim = replace(report, evaluation=replace(evaluation, survivors=survivors))
+    describe(folder, require_provenance(folder), claim)
+    return folder
+
+
+def change_perturbations(folder: Path, change: Callable[[Perturbations], Perturbations]) -> None:
+    """Writes other perturbations into the evidence of 24 images."""
+    evidence = Evidence.load(folder / EVIDENCE, 24)
+    replace(evidence, perturbations=change(evidence.perturbations)).save(folder / EVIDENCE)

@@ -4,6 +4,12 @@ from .builtin import BUILTIN as BUILTIN
 from .datasets import load_data as load_data
 from .datasets import load_test_data as load_test_data
 from .facts import DataFacts as DataFacts
+from .finding import find_images as find_images
+from .fingerprint import Fingerprints as Fingerprints
+from .fingerprint import data_sha256 as data_sha256
+from .fingerprint import fingerprints_of as fingerprints_of
+from .fingerprint import sha256_in_order as sha256_in_order
+from .fingerprint import tested_sha256 as tested_sha256
 from .loaders import Loader as Loader
 from .loaders import batch_size_for as batch_size_for
 from .loaders import batches_of as batches_of
@@ -17,5 +23,4 @@ from .source import Augmentation as Augmentation
 from .source import Rule as Rule
 from .source import Source as Source
 from .three_splits import Data as Data
-from .three_splits import split_sha256 as split_sha256
 from .three_splits import subset as subset

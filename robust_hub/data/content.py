@@ -40,7 +40,11 @@ class Contents:
         Raises:
             ValueError: when an image can't be decoded.
         """
-        return np.concatenate([_content_of(self.name, split, rows) for split, rows in self.splits.items()])
+        return np.concatenate([self.of(split) for split in self.splits])
+
+    def of(self, split: str) -> np.ndarray:
+        """Gives the records of one split; see `table`."""
+        return _content_of(self.name, split, self.splits[split])
 
     def where(self, number: int) -> str:
         """Says which image a record is of: its file, or its row."""

@@ -41,7 +41,7 @@ def load_data(source: Source, *, seed: int = 0, rule: Rule = TODAY) -> Data:
     if source.tested == "all":
         raise ValueError("--tested all leaves no image to train on; drop it, or evaluate with evaluate.py")
     rule = _in_force(rule, source)
-    opened = _open(source, rule)
+    opened = open_labelled(source, rule)
     division = in_three(source.data, opened.splits, opened.objects, seed=seed, rule=rule)
     return _checked(source, opened, division, rule)
 
@@ -61,7 +61,7 @@ def load_test_data(source: Source, *, seed: int = 0, rule: Rule = TODAY) -> Data
         ValueError: see `load_data`; also when there is nothing to test on.
     """
     rule = _in_force(rule, source)
-    opened = _open(source, rule)
+    opened = open_labelled(source, rule)
     division = to_test(source.data, opened.splits, opened.objects, seed=seed, rule=rule, tested=source.tested)
     data = _checked(source, opened, division, rule)
     if "test" in division.held_out and source.data not in BUILTIN:
@@ -71,7 +71,7 @@ def load_test_data(source: Source, *, seed: int = 0, rule: Rule = TODAY) -> Data
 
 
 @dataclass(frozen=True)
-class _Opened:
+class Labelled:
     """The splits with the columns of `Data` and the numbers of their images in `contents`, and what else was found.
 
     `objects` tells which each image of train shows.
@@ -84,7 +84,8 @@ class _Opened:
     notes: list[str]
 
 
-def _open(source: Source, rule: Rule) -> _Opened:
+def open_labelled(source: Source, rule: Rule) -> Labelled:
+    """Opens a data set, and checks its classes and its first image; see `load_data`."""
     name, found = source.data, open_splits(source)
     columns = found.splits.get("train", next(iter(found.splits.values()))).features
     image = source.image_column or find_image_column(name, columns)
@@ -121,14 +122,14 @@ def _open(source: Source, rule: Rule) -> _Opened:
             splits[split] = splits[split].add_column("white", [white] * len(rows))
         start += len(rows)
     notes = [*found.notes, *hidden, *settled, *alone]
-    return _Opened(splits, contents, label_names, objects, notes)
+    return Labelled(splits, contents, label_names, objects, notes)
 
 
 def _in_force(rule: Rule, source: Source) -> Rule:
     return Rule() if source.data in BUILTIN else rule
 
 
-def _checked(source: Source, opened: _Opened, division: Division, rule: Rule) -> Data:
+def _checked(source: Source, opened: Labelled, division: Division, rule: Rule) -> Data:
     name, splits, notes = source.data, division.splits, [*opened.notes, *division.notes]
     if source.group_by and not division.held_out:
         raise ValueError(f"no image of {name} is held out, so --group-by has no effect; drop it")
@@ -170,7 +171,7 @@ def _ours(source: Source, division: Division) -> list[str]:
     return [*division.held_out, *given]
 
 
-def _tell_content(opened: _Opened, numbers: dict[str, np.ndarray], splits: dict[str, Dataset]) -> list[str]:
+def _tell_content(opened: Labelled, numbers: dict[str, np.ndarray], splits: dict[str, Dataset]) -> list[str]:
     """Notes what a user should know of classes and images, before any are left out."""
     table, names = opened.contents.table, opened.label_names
     labels = {split: np.asarray(rows["label"][:], dtype=np.int64) for split, rows in splits.items()}

@@ -1,9 +1,7 @@
 """A data set in three: its images, what they are, and how they are told."""
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
@@ -96,24 +94,18 @@ class Data:
         return self.facts.shown_to(input_size).describe_sizes()
 
 
-def subset(rows: Dataset, n: int) -> Dataset:
-    """Draws n rows at random, always the same ones; all of them where there are no more.
+def drawn(count: int, n: int) -> np.ndarray:
+    """Draws n numbers below a count at random, always the same ones; all of them where there are no more.
 
     Raises:
         ValueError: when n is below 1.
     """
     if n < 1:
         raise ValueError(f"the number of images must be at least 1, got {n}")
-    if n >= len(rows):
-        return rows
-    return rows.select(np.sort(np.random.default_rng(0).permutation(len(rows))[:n]))
+    return np.arange(count) if n >= count else np.sort(np.random.default_rng(0).permutation(count)[:n])
 
 
-def split_sha256(rows: Dataset) -> str:
-    """Computes the sha256 of the encoded images of a split and their labels."""
-    digest = hashlib.sha256()
-    for cell, label in zip(rows["image"], rows["label"], strict=True):
-        encoded = cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
-        digest.update(f"{label} {len(encoded)}\n".encode())
-        digest.update(encoded)
-    return digest.hexdigest()
+def subset(rows: Dataset, n: int) -> Dataset:
+    """Draws n rows at random, always the same ones; see `drawn`."""
+    chosen = drawn(len(rows), n)
+    return rows if len(chosen) == len(rows) else rows.select(chosen)

@@ -5,6 +5,7 @@
 evaluation.json. `verify_evaluation` classifies again what a report's evidence keeps, and gives `Verified`.
 """
 
+from .accuracy import SPOTS as SPOTS
 from .accuracy import Accuracy as Accuracy
 from .accuracy import Check as Check
 from .accuracy import Cost as Cost
@@ -14,7 +15,6 @@ from .class_order import find_class_order as find_class_order
 from .class_order import in_order_of as in_order_of
 from .class_order import reorder_logits as reorder_logits
 from .evidence import Evidence as Evidence
-from .evidence import confirm as confirm
 from .honesty import check_honesty as check_honesty
 from .in_memory import evaluate as evaluate
 from .journal import Journal as Journal
@@ -22,6 +22,8 @@ from .lettering import shortened as shortened
 from .measurement import finish as finish
 from .measurement import measure as measure
 from .measurement import report_on as report_on
+from .perturbations import Perturbations as Perturbations
+from .perturbations import confirm as confirm
 from .plots import dispensable as dispensable
 from .plots import plot_accuracy_curves as plot_accuracy_curves
 from .plots import plot_input_gradients as plot_input_gradients

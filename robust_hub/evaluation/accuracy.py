@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Images that a spot check attacks, where nobody says how many.
+SPOTS = 80
+
 
 @dataclass(frozen=True)
 class Accuracy:

@@ -10,12 +10,22 @@ from accelerate import Accelerator
 from torch import nn
 
 from robust_hub.attacks import AutoAttack
-from robust_hub.data import Data, Loader, Shard, Source, evaluation_loader, split_sha256, subset
+from robust_hub.data import (
+    Data,
+    Loader,
+    Shard,
+    Source,
+    evaluation_loader,
+    fingerprints_of,
+    subset,
+    tested_sha256,
+)
 from robust_hub.evaluation.accuracy import Accuracy, Check, Cost, Evaluation
+from robust_hub.evaluation.evidence import Evidence
 from robust_hub.evaluation.honesty import check_honesty
 from robust_hub.evaluation.journal import Journal
 from robust_hub.evaluation.plots import dispensable, plot_accuracy_curves, plot_classes, plot_survivors
-from robust_hub.evaluation.report import Report, SearchPrecision
+from robust_hub.evaluation.report import FORMAT, Report, SearchPrecision
 from robust_hub.evaluation.robust_accuracy import pgd_curve
 from robust_hub.evaluation.search import search_classifier
 from robust_hub.evaluation.stages import evaluate_in_stages
@@ -50,6 +60,11 @@ class Measurement(Protocol):
     @property
     def honesty_images(self) -> int:
         """How many images the honesty checks use, over all processes."""
+        ...
+
+    @property
+    def evidence_images(self) -> int:
+        """Of how many of the tested images perturbations are kept, the first ones."""
         ...
 
     @property
@@ -89,7 +104,7 @@ def measure(
     images, labels = _first(accelerator, classifier, loader, config)
     search = search_classifier(classifier, config.search_precision, images[:8])
     journal, label = Journal(config.output.checkpoints), classifier.architecture
-    evaluation, costs, evidence = evaluate_in_stages(
+    evaluation, costs, perturbations = evaluate_in_stages(
         accelerator, classifier, search, loader, attack, seed=config.seed, journal=journal, label=label
     )
     # Of this process's share of the split, the images that the checks look at.
@@ -114,7 +129,8 @@ def measure(
         checks=checks,
     )
     if accelerator.is_main_process:
-        evidence.save(config.output.folder / EVIDENCE)
+        known = fingerprints_of(data, config.source.test_images)
+        Evidence.of(perturbations, known, most=config.evidence_images).save(config.output.folder / EVIDENCE)
         # Last, as it says that all that was measured is there.
         report.write(config.output.folder)
     return report
@@ -183,7 +199,7 @@ def report_on(
         architecture=classifier.architecture,
         model_sha256=classifier.fingerprint(),
         source=source,
-        data_sha256=split_sha256(subset(data.test, source.test_images)),
+        data_sha256=tested_sha256(data, source.test_images),
         label_names=data.label_names,
         threat=str(threat),
         attacks=attacks,
@@ -198,6 +214,7 @@ def report_on(
         rule=data.rule,
         preprocessing=classifier.preprocessing,
         facts=data.facts.shown_to(classifier.input_size).without_notes(),
+        format=FORMAT,
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import MISSING, asdict, astuple, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from tabulate import tabulate
@@ -18,6 +18,7 @@ from robust_hub.names import EVALUATION
 from robust_hub.threats import parse_threat
 
 SearchPrecision = Literal["float32", "bfloat16"]
+FORMAT = 2
 # What the images of evaluations of before were, which do not tell it.
 NOT_TOLD_OF_SOURCES = {"group_by": "", "tested": "test"}
 
@@ -45,7 +46,7 @@ class Report:
         architecture: timm's name of the network.
         model_sha256: of its weights, mean and std; see `PixelClassifier.fingerprint`.
         source: where the images are from.
-        data_sha256: of the encoded images tested, and their labels.
+        data_sha256: of the images tested and their classes, see `data.data_sha256`.
         label_names: of the classes, in the order of the logits.
         threat: as `parse_threat` reads it.
         attacks: the stages in their order, as they print themselves.
@@ -61,6 +62,8 @@ class Report:
         preprocessing: how they became those that the model was shown; None in evaluations of before, which did it in
             one way: `Preprocessing.of_before`.
         facts: what the data set is; None in evaluations of before.
+        format: of the file, which tells none where it is 1; data_sha256 is that of encoded images in their order then.
+        by: who measured it, where that is not the model's publisher.
     """
 
     model: str
@@ -82,6 +85,8 @@ class Report:
     rule: Rule = field(default_factory=Rule)
     preprocessing: Preprocessing | None = field(default_factory=lambda: None)
     facts: DataFacts | None = field(default_factory=lambda: None)
+    format: int = field(default_factory=lambda: 1)
+    by: str = field(default_factory=str)
 
     @property
     def data(self) -> str:
@@ -118,6 +123,8 @@ class Report:
         if not file.is_file():
             raise CheckpointError(f"there is no {EVALUATION} in {folder}; evaluate it with evaluate.py")
         told = read_json(file)
+        if (kept := told.get("format", 1)) not in (1, FORMAT):
+            raise CheckpointError(f"{file} has format {kept!r:.20}, of a newer robust_hub; update that")
         missing = [each.name for each in fields(cls) if each.default_factory is MISSING and each.name not in told]
         if missing:
             raise CheckpointError(f"{file} is none of ours (it lacks {', '.join(missing)}); evaluate again")
@@ -187,13 +194,16 @@ class Report:
             "clean": _digits(evaluation.clean),
             "survivors": {stage: _digits(mask) for stage, mask in evaluation.survivors.items()},
         }
-        told = {each.name: getattr(self, each.name) for each in fields(self) if each.default_factory is MISSING}
+        told: dict[str, Any] = {"format": self.format} if self.format != 1 else {}
+        told |= {each.name: getattr(self, each.name) for each in fields(self) if each.default_factory is MISSING}
         # What evaluations of before do not tell is told where it is not as it was, so that theirs are written again
         # as they were.
         if self.rule != Rule():
             told["rule"] = asdict(self.rule)
         if self.preprocessing is not None:
             told["preprocessing"] = asdict(self.preprocessing)
+        if self.by:
+            told["by"] = self.by
         if self.facts is not None:
             told["facts"] = asdict(self.facts)
         source = asdict(self.source)

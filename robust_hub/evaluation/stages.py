@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from robust_hub.attacks import AutoAttack, Stage, eval_mode
 from robust_hub.data import Loader, mix
 from robust_hub.evaluation.accuracy import Cost, Evaluation
-from robust_hub.evaluation.evidence import Evidence, merge
 from robust_hub.evaluation.journal import Journal
+from robust_hub.evaluation.perturbations import Perturbations, merge
 from robust_hub.evaluation.progress_bar import ProgressBar
 from robust_hub.evaluation.robust_accuracy import strict_float32
 from robust_hub.models import PixelClassifier
@@ -32,7 +32,7 @@ def evaluate_in_stages(
     seed: int,
     journal: Journal,
     label: str = "",
-) -> tuple[Evaluation, dict[str, Cost], Evidence]:
+) -> tuple[Evaluation, dict[str, Cost], Perturbations]:
     """Attacks every image that is classified rightly, and keeps the perturbations that fooled.
 
     An image counts as fooled when its perturbation, as the evidence stores it, lies in the ball and is misclassified
@@ -117,9 +117,9 @@ class _Attacker:
     seed: int
     portion: int = 2**30
 
-    def fool(self, number: int, attack: Stage, indices: Tensor, images: Images, labels: Labels) -> Evidence:
+    def fool(self, number: int, attack: Stage, indices: Tensor, images: Images, labels: Labels) -> Perturbations:
         """Runs a stage on a batch, and gives the evidence of the images it fooled."""
-        parts, position = [Evidence.of(indices[:0], images[:0], images[:0])], 0
+        parts, position = [Perturbations.of(indices[:0], images[:0], images[:0])], 0
         while position < len(images):
             portion = min(self.portion, len(images) - position)
             rows = slice(position, position + portion)
@@ -135,8 +135,8 @@ class _Attacker:
                 clear_device_cache(garbage_collection=True)
         return merge(parts)
 
-    def _fool(self, attack: Stage, indices: Tensor, images: Images, labels: Labels) -> Evidence:
-        evidence = Evidence.of(indices, images, attack(self.search, images, labels))
+    def _fool(self, attack: Stage, indices: Tensor, images: Images, labels: Labels) -> Perturbations:
+        evidence = Perturbations.of(indices, images, attack(self.search, images, labels))
         predicted, fooled = evidence.fooling(self.classifier, images, labels, self.threat)
         return replace(evidence, predicted=predicted).rows(fooled)
 
@@ -155,7 +155,7 @@ def _passes(networks: list[PixelClassifier]) -> tuple[int, int]:
 
 def _collect(
     attack: str, stages: list[str], journal: Journal, seconds: float
-) -> tuple[Evaluation, dict[str, Cost], Evidence]:
+) -> tuple[Evaluation, dict[str, Cost], Perturbations]:
     clean = journal.collect("clean")
     order = clean["indices"].argsort()
     standing = clean["clean"][order]
@@ -164,7 +164,7 @@ def _collect(
         outcome = journal.collect(stage)
         attacked, forward, backward, time_taken = outcome.pop("cost").sum(0).tolist()
         costs[stage] = Cost(int(attacked), int(forward), int(backward), time_taken)
-        evidence.append(Evidence(**outcome))
+        evidence.append(Perturbations(**outcome))
         standing = standing & ~torch.isin(clean["indices"][order], outcome["indices"])
         survivors[stage] = standing.numpy()
     evaluation = Evaluation(attack, clean["labels"][order].numpy(), clean["clean"][order].numpy(), survivors, seconds)

@@ -4,13 +4,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from datasets import Dataset
 
-from robust_hub.data import BUILTIN, batch_size_for, evaluation_loader, load_test_data, split_sha256, subset
+from robust_hub.data import (
+    BUILTIN,
+    batch_size_for,
+    data_sha256,
+    evaluation_loader,
+    find_images,
+    load_test_data,
+    sha256_in_order,
+    subset,
+)
 from robust_hub.errors import CheckpointError
 from robust_hub.evaluation.accuracy import Accuracy
 from robust_hub.evaluation.class_order import in_order_of
-from robust_hub.evaluation.evidence import Evidence, confirm
+from robust_hub.evaluation.evidence import Evidence
+from robust_hub.evaluation.perturbations import confirm
 from robust_hub.evaluation.report import Report
+from robust_hub.evaluation.spot_check import SpotCheck, check_spots
 from robust_hub.models import PixelClassifier, Preprocessing
 from robust_hub.names import EVIDENCE, HUB_ID, WEIGHTS
 from robust_hub.threats import parse_threat
@@ -27,9 +39,11 @@ class Verified:
     Attributes:
         report: of the evaluation.
         clean: accuracy on its images, measured again.
-        robust: accuracy that is left by the perturbations that were confirmed; no attack was run.
+        robust: accuracy on the images that the evidence covers that is left by the perturbations that were confirmed;
+            an upper bound.
         confirmed: how many perturbations lie in the ball and fool the model.
         perturbations: how many there are.
+        spot_check: an attack on images that the evaluation calls robust.
     """
 
     report: Report
@@ -37,70 +51,108 @@ class Verified:
     robust: Accuracy
     confirmed: int
     perturbations: int
+    spot_check: SpotCheck
 
     def __str__(self) -> str:
         """Writes what was found beside what is claimed."""
-        evaluation = self.report.evaluation
-        flagged = [f"  {check.name}: {check.meaning}" for check in self.report.flagged]
-        return "\n".join(
-            [
-                f"{self.report.model} on {self.report.source.data}, {self.report.threat}, {self.clean.n} test images",
-                f"clean accuracy: {self.clean} %; claimed: {evaluation.clean_accuracy} %",
-                f"confirmed: {self.confirmed} of {self.perturbations} perturbations lie in the ball and fool the model",
-                f"robust accuracy is at most {self.robust} %; claimed: {evaluation.robust_accuracy} %, "
-                f"{self.report.protocol}",
-                f"honesty: {len(flagged)} of {len(self.report.checks)} checks flagged" + (":" if flagged else ""),
-                *flagged,
-            ]
-        )
+        evaluation, flagged = self.report.evaluation, [f"  {each.name}: {each.meaning}" for each in self.report.flagged]
+        covered = f" of the first {self.robust.n:,} images" if self.robust.n < self.clean.n else ""
+        bound = f"at most {self.robust} %{covered}, verified here" if self.perturbations else "confirmed by nothing"
+        lines = [
+            f"{self.report.model} on {self.report.source.data}, {self.report.threat}, {self.clean.n} test images",
+            f"clean accuracy: {self.clean} %, verified here; claimed: {evaluation.clean_accuracy} %",
+            f"confirmed: {self.confirmed} of {self.perturbations} perturbations lie in the ball and fool the model",
+            f"robust accuracy is {bound}; claimed: {evaluation.robust_accuracy} %, {self.report.protocol}",
+            f"that no attack leaves less than this upper bound is unproven; spot check: {self.spot_check}",
+            f"honesty, as claimed: {len(flagged)} of {len(self.report.checks)} checks flagged" + ":" * bool(flagged),
+            *flagged,
+        ]
+        return "\n".join(lines)
 
 
-def verify_evaluation(classifier: PixelClassifier, folder: Path, *, data: str = "") -> Verified:
-    """Confirms the evidence of a finished evaluation, without running an attack.
+def verify_evaluation(
+    classifier: PixelClassifier, folder: Path, *, data: str = "", spot_check: int, generator: np.random.Generator
+) -> Verified:
+    """Confirms the evidence of a finished evaluation, and attacks a few of the images that it calls robust.
 
     Args:
         classifier: the model that the evaluation is about, on the device to classify on.
         folder: of the model with its evaluation, or the one that evaluate.py wrote.
         data: the data set, where the evaluation calls it by a name that is not known here.
+        spot_check: attacks so many images.
+        generator: draws them, so that nobody knows before which.
 
     Raises:
-        CheckpointError: when weights, images or perturbations are not the evaluation's, or do not do what it says.
+        CheckpointError: when weights, images or perturbations are not the evaluation's, or do not do what it says, or
+            the attack fools what it says can't be fooled.
     """
-    report, evidence = Report.read(folder), Evidence.load(folder / EVIDENCE)
+    report = Report.read(folder)
+    evaluation = report.evaluation
+    evidence = Evidence.load(folder / EVIDENCE, len(evaluation.clean))
     if classifier.eval().fingerprint() != report.model_sha256:
         raise CheckpointError(
             f"the weights of {report.model} are not those that {folder} is about; evaluate them again"
         )
-    if (folder / WEIGHTS).is_file() and not data and report.source.data not in BUILTIN and not _is_of_the_hub(report):
-        raise CheckpointError(f"{folder} calls its data set '{report.source.data}'; say where that is with --data")
-    source = replace(report.source, data=data) if data else report.source
-    try:
-        known = in_order_of(load_test_data(source, rule=report.rule), report.label_names)
-        rows = subset(known.test, source.test_images)
-    except ValueError as error:
-        raise CheckpointError(f"{error}; say where the data is with --data") from error
-    if split_sha256(rows) != report.data_sha256 or len(rows) != len(report.evaluation.clean):
-        raise CheckpointError(f"the images of {source.data} are not those that {folder} is about")
-    evaluation = report.evaluation
-    fallen = np.flatnonzero(evaluation.clean & ~evaluation.robust)
     preprocessing = report.preprocessing or Preprocessing.of_before(classifier.input_size)
     if preprocessing.input_size != classifier.input_size:
         raise CheckpointError(
             f"{folder} is about images of {preprocessing}, and the model takes {classifier.preprocessing}; evaluate it "
             "again"
         )
-    if not np.array_equal(evidence.indices.numpy(), fallen) or evidence.perturbation.shape[1:] != classifier.input_size:
-        raise CheckpointError(f"{folder / EVIDENCE} must perturb each image that fell, and no other; evaluate again")
-    batch_size = batch_size_for(classifier.input_size, most=BATCH)
-    loader = evaluation_loader(rows, preprocessing, batch_size=batch_size, device=classifier.mean.device)
-    clean, confirmed = confirm(classifier, evidence.to(classifier.mean.device), loader, parse_threat(report.threat))
+    fallen = np.flatnonzero((evaluation.clean & ~evaluation.robust)[: evidence.covered])
+    stored = evidence.perturbations
+    if not np.array_equal(stored.indices.numpy(), fallen) or stored.perturbation.shape[1:] != classifier.input_size:
+        raise CheckpointError(
+            f"{folder / EVIDENCE} must perturb each image that fell of the first {evidence.covered:,}, and no other; "
+            "evaluate again"
+        )
+    if (folder / WEIGHTS).is_file() and not data and report.source.data not in BUILTIN and not _is_of_the_hub(report):
+        raise CheckpointError(f"{folder} calls its data set '{report.source.data}'; say where that is with --data")
+    rows = _tested(replace(report, source=replace(report.source, data=data or report.source.data)), evidence, folder)
+    device, batch_size = classifier.mean.device, batch_size_for(classifier.input_size, most=BATCH)
+    loader = evaluation_loader(rows, preprocessing, batch_size=batch_size, device=device)
+    threat = parse_threat(report.threat)
+    clean, confirmed = confirm(classifier, stored.to(device), loader, threat)
     robust = clean.copy()
     robust[fallen[confirmed]] = False
     if (clean != evaluation.clean).mean() > TOLERANCE:
         raise CheckpointError(f"{(clean != evaluation.clean).sum()} images are not judged as {folder} says")
     if (~confirmed).sum() > TOLERANCE * len(confirmed):
         raise CheckpointError(f"{(~confirmed).sum()} perturbations do not do what {folder} says")
-    return Verified(report, Accuracy.of(clean), Accuracy.of(robust), int(confirmed.sum()), len(confirmed))
+    called_robust = np.flatnonzero(evaluation.robust & clean)
+    chosen = np.sort(generator.permutation(called_robust)[:spot_check])
+    attacked = evaluation_loader(rows.select(chosen), preprocessing, batch_size=batch_size, device=device)
+    spots = check_spots(classifier, attacked, threat)
+    if spots.contradicts:
+        raise CheckpointError(f"{folder} claims too much: {spots}")
+    return Verified(
+        report,
+        Accuracy.of(clean),
+        Accuracy.of(robust[: evidence.covered]),
+        int(confirmed.sum()),
+        len(confirmed),
+        spots,
+    )
+
+
+def _tested(report: Report, evidence: Evidence, folder: Path) -> Dataset:
+    """Finds the images that were tested, in the order of the evaluation."""
+    source, labels = report.source, report.evaluation.labels
+    images = evidence.images
+    try:
+        if images is None:
+            known = in_order_of(load_test_data(source, rule=report.rule), report.label_names)
+            rows = subset(known.test, source.test_images)
+            if sha256_in_order(rows) != report.data_sha256 or len(rows) != len(labels):
+                raise CheckpointError(f"the images of {source.data} are not those that {folder} is about")
+            return rows
+        if data_sha256(images.pixels, [report.label_names[label] for label in labels]) != report.data_sha256:
+            raise CheckpointError(f"{folder / EVIDENCE} is of other images than the evaluation; evaluate again")
+        return find_images(source, images, labels, report.label_names)
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise CheckpointError(f"{error}; say where the data is with --data") from error
 
 
 def _is_of_the_hub(report: Report) -> bool:

@@ -10,6 +10,7 @@ from .fetching import open_folder as open_folder
 from .fetching import resolve as resolve
 from .loading import load as load
 from .loading import load_with_folder as load_with_folder
+from .offering import offer_evaluation as offer_evaluation
 from .prediction import Prediction as Prediction
 from .prediction import predict as predict
 from .prediction import write_csv as write_csv

@@ -2,26 +2,36 @@
 
 from pathlib import Path
 
-from robust_hub.evaluation import Report, Verified, verify_evaluation
+import numpy as np
+
+from robust_hub.evaluation import SPOTS, Report, Verified, verify_evaluation
 from robust_hub.hub.fetching import open_folder
 from robust_hub.hub.loading import load
-from robust_hub.model_folder import load_folder
-from robust_hub.names import CONFIG, EVALUATION, EVIDENCE, SOURCES, WEIGHTS
+from robust_hub.model_folder import check_claims, load_folder
+from robust_hub.names import CARD, CONFIG, EVALUATION, EVIDENCE, SOURCES, WEIGHTS
 
 
-def verify(name: str, *, data: str = "") -> Verified:
-    """Confirms the evidence of a finished evaluation, without running an attack.
+def verify(name: str, *, data: str = "", spot_check: int = SPOTS) -> Verified:
+    """Confirms the evidence of a finished evaluation, and attacks a few of the images that it calls robust.
 
     Args:
         name: of a model with its evaluation, see `load`; or the folder that evaluate.py wrote.
         data: the data set, where the evaluation calls it by a name that is not known here.
+        spot_check: attacks so many images, drawn at random; none where it is 0.
 
     Raises:
-        CheckpointError: when weights, images or perturbations are not the evaluation's, or do not do what it says.
+        CheckpointError: when card, config.json and evaluation tell different things; when weights, images or
+            perturbations are not the evaluation's, or do not do what it says; or when the attack fools what it says
+            can't be fooled.
     """
+    if spot_check < 0:
+        raise ValueError(f"--spot-check must be at least 0, got {spot_check}")
+    # Nobody should know before which images are attacked.
+    how = {"data": data, "spot_check": spot_check, "generator": np.random.default_rng()}
     path = Path(name.removeprefix("local-dir:")).expanduser()
     if path.is_dir() and not (path / WEIGHTS).is_file():
-        return verify_evaluation(load(Report.read(path).model), path, data=data)
+        return verify_evaluation(load(Report.read(path).model), path, **how)
     is_path = not name.startswith(SOURCES) and (path / CONFIG).is_file()
-    folder = open_folder(f"local-dir:{name}" if is_path else name, [CONFIG, WEIGHTS, EVALUATION, EVIDENCE])
-    return verify_evaluation(load_folder(folder), folder.path, data=data)
+    folder = open_folder(f"local-dir:{name}" if is_path else name, [CONFIG, WEIGHTS, EVALUATION, EVIDENCE, CARD])
+    check_claims(folder, Report.read(folder.path))
+    return verify_evaluation(load_folder(folder), folder.path, **how)

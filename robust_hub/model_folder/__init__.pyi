@@ -3,6 +3,7 @@
 from .card import NOTES_BEGIN as NOTES_BEGIN
 from .card import NOTES_END as NOTES_END
 from .config import read_config as read_config
+from .consistency import check_claims as check_claims
 from .folder import ModelFolder as ModelFolder
 from .folder import files_of as files_of
 from .folder import require_provenance as require_provenance

@@ -36,6 +36,7 @@ class ModelInfo:
         seconds_with_teacher: of training, and what the teacher took; None where it is not known.
         hardware: where it was trained; empty where that is not known.
         license: an identifier that the Hub knows; empty where nobody stated it.
+        measured_by: who measured its accuracies; empty where it was their publisher.
     """
 
     name: str
@@ -54,6 +55,7 @@ class ModelInfo:
     seconds_with_teacher: float | None
     hardware: str
     license: str
+    measured_by: str = ""
 
     @classmethod
     def of(cls, provenance: Provenance, report: Report) -> "ModelInfo":
@@ -75,6 +77,7 @@ class ModelInfo:
             seconds_with_teacher=provenance.seconds_with_teacher,
             hardware=provenance.training.hardware if provenance.training else "",
             license=provenance.license,
+            measured_by=report.by,
         )
 
     @classmethod
@@ -104,5 +107,8 @@ class ModelInfo:
         return info
 
     def plain(self) -> dict:
-        """Gives all of it as plain values."""
-        return asdict(self)
+        """Gives all of it as plain values; claims of before do not tell who measured."""
+        plain = asdict(self)
+        if not self.measured_by:
+            del plain["measured_by"]
+        return plain

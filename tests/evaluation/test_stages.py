@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from robust_hub.attacks import APGD, AutoAttack, SearchClassifier, Square, TargetedFAB
-from robust_hub.evaluation import Evidence, Journal, confirm, evaluate_in_stages, search_classifier
+from robust_hub.data import Fingerprints
+from robust_hub.evaluation import Evidence, Journal, Perturbations, confirm, evaluate_in_stages, search_classifier
 from robust_hub.models import PixelClassifier
 from robust_hub.threats import L2, Linf
 
@@ -134,10 +136,17 @@ def test_evidence_fools_the_classifier_inside_the_ball(attacked):
     assert evidence.indices.tolist() == np.flatnonzero(fallen).tolist()
 
 
+def known_by(n: int) -> Fingerprints:
+    return Fingerprints(np.arange(n, dtype=np.uint64) + np.uint64(2**63), np.arange(n, dtype=np.uint64))
+
+
 def test_stored_evidence_is_confirmed_and_tampered_evidence_is_not(attacked, tmp_path):
-    classifier, images, labels, threat, (evaluation, _, evidence) = attacked
-    evidence.save(tmp_path / "evidence.safetensors")
-    stored = Evidence.load(tmp_path / "evidence.safetensors")
+    classifier, images, labels, threat, (evaluation, _, perturbations) = attacked
+    Evidence.of(perturbations, known_by(19), most=1000).save(tmp_path / "evidence.safetensors")
+    evidence = Evidence.load(tmp_path / "evidence.safetensors", 19)
+    assert evidence.covered == 19
+    assert np.array_equal(evidence.images.pixels, known_by(19).pixels)
+    stored = evidence.perturbations
     clean, confirmed = confirm(classifier, stored, Batches(images, labels, 7), threat)
     assert np.array_equal(clean, evaluation.clean)
     assert confirmed.all()
@@ -149,17 +158,33 @@ def test_stored_evidence_is_confirmed_and_tampered_evidence_is_not(attacked, tmp
     assert not confirm(classifier, harmless, Batches(images, labels, 7), threat)[1].any()
 
 
-def test_a_file_of_something_else_is_no_evidence(tmp_path):
-    (tmp_path / "evidence.safetensors").write_text("hello")
+def test_evidence_of_a_part_keeps_the_fooled_images_of_that_part_and_no_others(attacked, tmp_path):
+    *_, (evaluation, _, perturbations) = attacked
+    Evidence.of(perturbations, known_by(19), most=10).save(tmp_path / "evidence.safetensors")
+    evidence = Evidence.load(tmp_path / "evidence.safetensors", 19)
+    fallen = np.flatnonzero(evaluation.clean & ~evaluation.robust)
+    assert evidence.covered == 10
+    assert evidence.perturbations.indices.tolist() == [image for image in fallen.tolist() if image < 10]
+
+
+def test_a_file_of_something_else_is_no_evidence(attacked, tmp_path):
+    file = tmp_path / "evidence.safetensors"
+    file.write_text("hello")
     with pytest.raises(ValueError, match="holds no evidence"):
-        Evidence.load(tmp_path / "evidence.safetensors")
+        Evidence.load(file, 19)
+    Evidence.of(attacked[-1][2], known_by(19), most=19).save(file)
+    with pytest.raises(ValueError, match="holds no evidence"):
+        Evidence.load(file, 20)
+    save_file(load_file(file), file, metadata={"format": "3"})
+    with pytest.raises(ValueError, match="has format 3, of a newer robust_hub; update that"):
+        Evidence.load(file, 19)
 
 
 @pytest.mark.parametrize("size", [1e-6, 0.03, 0.7])
 def test_rounding_makes_no_perturbation_larger_and_moves_no_pixel_by_more_than_a_level(size):
     images = torch.rand(5, 3, 8, 8)
     adversarial = (images + size * torch.randn_like(images)).clamp(0, 1)
-    delta, rounded = adversarial - images, Evidence.of(torch.arange(5), images, adversarial)
+    delta, rounded = adversarial - images, Perturbations.of(torch.arange(5), images, adversarial)
     kept = rounded.perturbation.double() * rounded.scale.double()[:, None, None, None] / 32767
     assert (kept.abs() <= delta.double().abs() * (1 + 1e-6)).all()
     assert ((kept - delta).abs() <= rounded.scale.double()[:, None, None, None] / 32767 * (1 + 1e-3)).all()
@@ -167,7 +192,7 @@ def test_rounding_makes_no_perturbation_larger_and_moves_no_pixel_by_more_than_a
 
 def test_an_unperturbed_image_has_an_unperturbed_stored_image():
     images = torch.rand(2, 3, 8, 8)
-    assert torch.equal(Evidence.of(torch.arange(2), images, images).adversarial(images), images)
+    assert torch.equal(Perturbations.of(torch.arange(2), images, images).adversarial(images), images)
 
 
 @pytest.mark.parametrize(

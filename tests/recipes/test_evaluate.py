@@ -26,7 +26,7 @@ from robust_hub.hub import verify
 from robust_hub.launch import Output
 from robust_hub.model_folder import Lineage, require_provenance, save
 from robust_hub.models import create_classifier
-from tests.made_up import CNN, provenance, trained
+from tests.made_up import CNN, change_perturbations, provenance, trained
 from tests.made_up import quick_evaluation as config
 from tests.recipes.test_transfer import NAMES
 from tests.training.test_processes import ON_CPU, TWO_PROCESSES
@@ -116,17 +116,15 @@ def test_evidence_of_other_weights_is_refused(finished, folder, tmp_path):
 def test_evidence_of_other_images_is_refused(finished, tmp_path):
     report = told(finished)
     shutil.copytree(finished, tmp_path / "run")
-    report["source"]["test_images"] = 23
+    report["data_sha256"] = "0" * 64
     (tmp_path / "run" / "evaluation.json").write_text(json.dumps(report))
-    with pytest.raises(ValueError, match="the images of synthetic are not those that"):
+    with pytest.raises(ValueError, match=r"evidence\.safetensors is of other images than the evaluation"):
         verify(str(tmp_path / "run"))
 
 
 def test_evidence_that_does_nothing_is_refused(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
-    evidence = load_file(tmp_path / "run" / "evidence.safetensors")
-    evidence["perturbation"] = torch.zeros_like(evidence["perturbation"])
-    save_file(evidence, tmp_path / "run" / "evidence.safetensors")
+    change_perturbations(tmp_path / "run", lambda kept: replace(kept, perturbation=torch.zeros_like(kept.perturbation)))
     with pytest.raises(ValueError, match=r"perturbations do not do what .* says"):
         verify(str(tmp_path / "run"))
 

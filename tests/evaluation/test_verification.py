@@ -1,0 +1,229 @@
+"""Verification: a stranger's copy of the data will do, a liar is named, and what nothing proves is called so."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, Features, Image, Value
+from PIL import Image as PILImage
+
+from robust_hub.data import Fingerprints, Source, find_images, load_data, subset
+from robust_hub.errors import CheckpointError
+from robust_hub.evaluation import SPOTS, Evidence, Report, verify_evaluation
+from robust_hub.hub import MODEL_CARDS, check_folder, load, verify
+from tests.made_up import CNN, evaluated, raised
+
+EVIDENCE = "evidence.safetensors"
+NAMES = ["vertical", "horizontal", "diagonal", "antidiagonal"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A model folder with evidence on 24 images of the synthetic set."""
+    return evaluated(tmp_path_factory.mktemp("models") / "resnet", "resnet18_cifar", CNN)
+
+
+@pytest.fixture
+def copy(folder, tmp_path) -> Path:
+    return Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="module")
+def tested() -> list[tuple[PILImage.Image, str]]:
+    """The images of the evaluation with the names of their classes, in another order."""
+    rows = subset(load_data(Source("synthetic")).test, 24)
+    images = [(PILImage.open(BytesIO(row["image"]["bytes"])), NAMES[row["label"]]) for row in rows]
+    return [images[number] for number in np.random.default_rng(1).permutation(24)]
+
+
+def in_class_folders(place: Path, images: list[tuple[PILImage.Image, str]], ending: str, **how) -> Path:
+    for number, (image, name) in enumerate(images):
+        (place / name).mkdir(parents=True, exist_ok=True)
+        image.save(place / name / f"{number}.{ending}", **how)
+    return place
+
+
+def in_parquet(place: Path, images: list[tuple[PILImage.Image, str]]) -> Path:
+    """With numbers for classes."""
+    columns = {"image": [image for image, _ in images], "label": [NAMES.index(name) for _, name in images]}
+    place.mkdir()
+    rows = Dataset.from_dict(columns, features=Features({"image": Image(), "label": Value("int64")}))
+    rows.to_parquet(place / "test.parquet")
+    return place
+
+
+STORED = {
+    "png": lambda place, images: in_class_folders(place, images, "png"),
+    "webp": lambda place, images: in_class_folders(place, images, "webp", lossless=True),
+    "parquet": in_parquet,
+    "palette": lambda place, images: in_class_folders(
+        place, [(image.convert("RGBA"), name) for image, name in images], "png"
+    ),
+}
+
+
+@pytest.mark.parametrize("stored", STORED)
+def test_a_card_is_verified_with_the_same_images_however_they_are_stored_and_ordered(folder, tested, tmp_path, stored):
+    verified = verify(f"local-dir:{folder}", data=str(STORED[stored](tmp_path / "images", tested)))
+    assert verified.confirmed == verified.perturbations > 0
+    assert verified.robust.value == Report.read(folder).evaluation.robust_accuracy.value
+
+
+def test_one_pixel_that_differs_is_told(folder, tested, tmp_path):
+    image, name = tested[0]
+    changed = image.copy()
+    changed.putpixel((3, 4), tuple(level ^ 1 for level in image.getpixel((3, 4))))
+    data = in_class_folders(tmp_path / "images", [(changed, name), *tested[1:]], "png")
+    with pytest.raises(CheckpointError, match=r"1 of the 24 tested images are not in .*images; say where the data is"):
+        verify(f"local-dir:{folder}", data=str(data))
+
+
+def test_two_labels_that_are_exchanged_are_told(folder, tested, tmp_path):
+    other = next(number for number, (_, name) in enumerate(tested) if name != tested[0][1])
+    own = list(tested)
+    own[0], own[other] = (own[0][0], own[other][1]), (own[other][0], own[0][1])
+    data = in_class_folders(tmp_path / "images", own, "png")
+    with pytest.raises(CheckpointError, match=r"2 of the 24 tested images are labelled otherwise in .*: for example"):
+        verify(f"local-dir:{folder}", data=str(data))
+
+
+def test_files_of_a_lossy_format_are_known_by_their_bytes_where_another_decoder_gives_other_pixels(
+    tested, tmp_path, monkeypatch
+):
+    data = in_class_folders(tmp_path / "images", tested, "jpg", quality=80)
+    known = {file: hash_of(file) for file in data.rglob("*.jpg")}
+    # As another version of libjpeg would: some levels differ by one.
+    wanted = Fingerprints(np.zeros(24, np.uint64), np.array(list(known.values()), dtype=np.uint64))
+    labels = np.array([NAMES.index(file.parent.name) for file in known])
+    rows = find_images(Source(str(data)), wanted, labels, NAMES)
+    assert [row["image"]["path"] for row in rows] == [str(file) for file in known]
+    assert rows["label"][:] == labels.tolist()
+
+
+def hash_of(file: Path) -> int:
+    return int.from_bytes(hashlib.blake2b(file.read_bytes(), digest_size=8).digest(), "little")
+
+
+def test_rows_without_images_are_told_before_anything_is_read(folder, tested, tmp_path):
+    data = in_class_folders(tmp_path / "images", tested, "png")
+    file = next(data.rglob("*.png"))
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(CheckpointError, match="say where the data is with --data"):
+        verify(f"local-dir:{folder}", data=str(data))
+
+
+def contradicted(folder: Path, seed: int) -> bool:
+    torch.manual_seed(seed)
+    classifier = load(f"local-dir:{folder}")
+    told = ""
+    try:
+        verify_evaluation(classifier, folder, spot_check=SPOTS, generator=np.random.default_rng(seed))
+    except CheckpointError as error:
+        told = str(error)
+    return "claims too much: PGD" in told
+
+
+@pytest.mark.parametrize("seeds", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_claim_raised_by_ten_points_is_contradicted_and_an_honest_one_never(seeds, tmp_path):
+    honest = shutil.copytree(MODEL_CARDS / "vit_tiny_patch16_224.igam_linf0.1_digits", tmp_path / "honest")
+    assert not any(contradicted(honest, seed) for seed in range(seeds))
+    caught = 0
+    for seed in range(seeds):
+        liar = shutil.copytree(honest, tmp_path / f"liar{seed}")
+        caught += contradicted(raised(liar, 0.1, np.random.default_rng(seed)), seed)
+    assert caught >= 0.95 * seeds
+
+
+def test_publishing_and_verifying_refuse_what_their_spot_check_contradicts(tmp_path):
+    liar = shutil.copytree(MODEL_CARDS / "vit_tiny_patch16_224.igam_linf0.1_digits", tmp_path / "liar")
+    raised(liar, 0.14, np.random.default_rng(0))
+    for refuse in (lambda: check_folder(liar), lambda: verify(f"local-dir:{liar}")):
+        with pytest.raises(CheckpointError, match=r"claims too much: PGD.* of 80 images that it calls robust"):
+            refuse()
+
+
+def test_a_claim_without_perturbations_is_called_confirmed_by_nothing(copy):
+    raised(copy, 1.0, np.random.default_rng(0))
+    printed = str(verify(f"local-dir:{copy}", spot_check=0))
+    assert "robust accuracy is confirmed by nothing; claimed: " in printed
+    assert "that no attack leaves less than this upper bound is unproven; spot check: none was made" in printed
+
+
+def test_evidence_of_a_part_gives_a_bound_for_that_part(copy):
+    report = Report.read(copy)
+    evidence = Evidence.load(copy / EVIDENCE, 24)
+    Evidence.of(evidence.perturbations, evidence.images, most=15).save(copy / EVIDENCE)
+    verified = verify(f"local-dir:{copy}", spot_check=0)
+    assert verified.robust.n == 15
+    assert verified.robust.value == report.evaluation.robust[:15].mean()
+    assert "of the first 15 images, verified here" in str(verified)
+    # One fooled image of the part is kept back.
+    kept = evidence.perturbations.rows(evidence.perturbations.indices < 15)
+    replace(evidence, perturbations=kept.rows(torch.arange(1, len(kept))), covered=15).save(copy / EVIDENCE)
+    with pytest.raises(CheckpointError, match="must perturb each image that fell of the first 15, and no other"):
+        verify(f"local-dir:{copy}", spot_check=0)
+
+
+def change_config(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["robustness"]["claim"]["robust_accuracy"] = {"value": 0.99, "low": 0.9, "high": 1.0, "n": 24}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def change_card(what: str, told: str, changed: str):
+    def change(folder: Path) -> None:
+        text = (folder / "README.md").read_text()
+        found, replaced = re.subn(told, changed, text, count=1, flags=re.MULTILINE)
+        assert replaced == 1, what
+        (folder / "README.md").write_text(found)
+
+    return change
+
+
+LIES = {
+    "config": (change_config, r"config\.json tells robust accuracy 99\.0 .* and evaluation\.json"),
+    "front matter": (
+        change_card("claim", r"^(  threat: )linf:1/255$", r"\1linf:8/255"),
+        r"front matter of README\.md tells threat linf:8/255 and evaluation\.json linf:1/255",
+    ),
+    "results": (
+        change_card("result", r"^(      value: )0\.\d+$", r"\g<1>0.999"),
+        r"front matter of README\.md lists accuracy 0\.999 and evaluation\.json 0\.",
+    ),
+    "table": (
+        change_card("row", r"^\| \*\*robust\*\* \| \*\*\d+\.\d", "| **robust** | **99.9"),
+        r"the table of README\.md tells robust accuracy 99\.9 \[.* of 24 and evaluation\.json",
+    ),
+    "no table": (
+        change_card("row", r"^\| clean \|", "| dirty |"),
+        r"README\.md has no table that tells the clean accuracy",
+    ),
+    "no YAML": (
+        change_card("yaml", "^library_name: ", "library_name: [}"),
+        r"the front matter of README\.md can't be read",
+    ),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_what_contradicts_the_evaluation_is_named(copy, lie):
+    change, named = LIES[lie]
+    change(copy)
+    with pytest.raises(CheckpointError, match=f"contradicts itself: .*{named}"):
+        verify(f"local-dir:{copy}")
+
+
+def test_a_longer_card_than_anybody_writes_is_not_read(copy):
+    with (copy / "README.md").open("a") as card:
+        card.write("- item\n" * 2**18)
+    with pytest.raises(CheckpointError, match=r"has 1,8.* bytes, more than the 1,048,576 it may have"):
+        verify(f"local-dir:{copy}")
