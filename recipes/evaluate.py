@@ -6,8 +6,9 @@
 
 The attack is AutoAttack's standard ensemble; `--version quick` is its first two attacks, an upper bound that must not
 be called AutoAttack. Writes OUTPUT/evaluation.json, OUTPUT/evidence.safetensors and three pictures. A run that was
-killed goes on with `--resume`. `robust_hub verify` classifies the images of a finished evaluation again, and the
-perturbed ones that its evidence keeps: seconds, for anyone who doubts the figure.
+killed goes on with `--resume`. With `--model hf-hub:ORG/NAME --create-pr` an evaluation that lowers what a stranger's
+card claims is offered to that repository. `robust_hub verify` classifies the images of a finished evaluation again,
+and the perturbed ones that its evidence keeps: seconds, for anyone who doubts the figure.
 Expected of resnet18_cifar.nfgsm_linf8_cifar10 (quick, n = 1,000, linf 8/255): 69.5 clean, 35.9 robust, no flag.
 """
 
@@ -45,9 +46,13 @@ class Config:
         surrogates: more classifiers whose adversarial images are tried on the model, besides its teacher and a plain
             one trained in passing, where these take the same images.
         honesty_images: how many images the honesty checks use.
+        evidence_images: of how many of the tested images perturbations are kept as evidence, the first ones; of the
+            others the robust accuracy stays unproven.
         batch_size: images at a time on each process; halved where they do not fit into memory.
         seed: of the random starts.
         update_card: puts the evaluation, its evidence and its card into the folder of the model, a local-dir:FOLDER.
+        create_pr: offers them to the repository of the model, a hf-hub:ORG/NAME, as a pull request, where they lower
+            the robust accuracy that is claimed there.
     """
 
     model: str
@@ -59,12 +64,14 @@ class Config:
     label_names: LabelNames = ()
     surrogates: tuple[str, ...] = ()
     honesty_images: int = 200
+    evidence_images: int = 1000
     batch_size: int = 128
     seed: int = 0
     update_card: bool = False
+    create_pr: bool = False
 
     def __post_init__(self) -> None:
-        for option in ("honesty_images", "batch_size"):
+        for option in ("honesty_images", "evidence_images", "batch_size"):
             if getattr(self, option) < 1:
                 raise ValueError(f"--{option.replace('_', '-')} must be at least 1, got {getattr(self, option)}")
         if self.output.log_with != "none":
@@ -73,6 +80,8 @@ class Config:
             )
         if self.update_card and not self.model.startswith("local-dir:"):
             raise ValueError(f"--update-card writes into a folder; download {self.model} and evaluate local-dir:FOLDER")
+        if self.create_pr and not self.model.startswith("hf-hub:"):
+            raise ValueError(f"--create-pr is for a model on the Hub, hf-hub:ORG/NAME, and got {self.model}; drop it")
 
 
 def main(config: Config) -> None:
@@ -92,9 +101,11 @@ def main(config: Config) -> None:
         accelerator.print(order.told)
     # The labels follow the model, whose weights stay those that are published.
     images = evaluation.in_order_of(images, order.label_names)
-    tested = data.split_sha256(data.subset(images.test, config.source.test_images))
+    tested = data.tested_sha256(images, config.source.test_images)
     sha256 = {"model": classifier.fingerprint(), "data": tested}
-    identity = launch.identity_of(accelerator, repr(attack), replace(config, update_card=False), sha256=sha256)
+    identity = launch.identity_of(
+        accelerator, repr(attack), replace(config, update_card=False, create_pr=False), sha256=sha256
+    )
     launch.check_output(config.output, identity)
     if (config.output.folder / EVALUATION).is_file():
         report = evaluation.Report.read(config.output.folder)
@@ -112,6 +123,9 @@ def main(config: Config) -> None:
         # Config takes no other model than a local-dir:FOLDER then.
         assert folder is not None
         model_folder.add_evaluation(folder.path, report, config.output.folder)
+    if config.create_pr and accelerator.is_main_process:
+        assert folder is not None
+        accelerator.print(f"offered: {hub.offer_evaluation(folder.place, report, config.output.folder).url}")
     launch.end_training(accelerator)
 
 
