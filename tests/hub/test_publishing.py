@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 import timm
 import torch
 from huggingface_hub import ModelCard, constants
+from huggingface_hub.utils._xet import get_xet_session
 from safetensors.torch import load_file, save_file
 
 from recipes.publish import publish_all, publish_folder
@@ -213,6 +215,49 @@ def test_a_busy_hub_is_asked_again(hub, folder, monkeypatch, status):
     with hub.fault("POST", "/preupload/", status=status):
         publish(folder, HERE)
     assert in_the_repository(hub) == on_disk(folder)
+
+
+@pytest.fixture
+def by_xet(monkeypatch):
+    """Lets the client send large files by hf_xet, as it does where no test forbids it."""
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+
+
+def test_a_busy_storage_is_asked_as_often_as_the_environment_says_which_stays_as_it_was(
+    hub, folder, by_xet, monkeypatch
+):
+    monkeypatch.setenv("HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", "2")
+    monkeypatch.setenv("HF_XET_CLIENT_RETRY_BASE_DELAY", "1ms")
+    before = dict(os.environ)
+    with (
+        hub.fault("POST", "/xet/", times=None, status=503) as fault,
+        pytest.raises(
+            CheckpointError, match=r"the Hub did not take .* run it again, what has arrived is not sent twice"
+        ),
+    ):
+        publish(folder, HERE)
+    assert fault.met == 1 + 2
+    assert dict(os.environ) == before
+    publish(folder, HERE)
+    assert in_the_repository(hub) == on_disk(folder)
+    assert hub.seen("POST", "/v[0-9]+/shards")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "path", "status"), [("POST", "/xet/", 429), ("GET", "/xet-write-token/", 503)])
+def test_a_storage_that_stays_busy_ends_in_one_sentence_within_a_minute(hub, folder, by_xet, method, path, status):
+    # Whoever used hf_xet before has a session that goes on for minutes.
+    get_xet_session()
+    begin = time.monotonic()
+    with (
+        hub.fault(method, path, times=None, status=status) as fault,
+        pytest.raises(CheckpointError, match=f"the Hub did not take {REPO} .*{status}.*; check the name") as told,
+    ):
+        publish(folder, HERE)
+    assert time.monotonic() - begin < 60
+    assert fault.met == 1 + 4
+    assert "\n" not in str(told.value)
+    assert in_the_repository(hub) == {}
 
 
 def test_a_private_repository_is_made_private(hub, folder):
