@@ -18,8 +18,10 @@ from huggingface_hub import ModelCard, constants
 from huggingface_hub.utils._xet import get_xet_session
 from safetensors.torch import load_file, save_file
 
+import robust_hub
 from recipes.publish import publish_all, publish_folder
 from robust_hub.__main__ import verify_
+from robust_hub.data import BUILTIN
 from robust_hub.errors import CheckpointError
 from robust_hub.evaluation import Report
 from robust_hub.hub import Destination, check_folder, publish, verify
@@ -91,6 +93,48 @@ def test_a_published_folder_loads_in_a_fresh_process_to_the_same_logits(
     assert knows_us == str(bool(imports))
     with torch.no_grad():
         wanted = timm.create_model(f"local-dir:{place}", pretrained=True).eval()(images)
+    assert torch.equal(torch.load(tmp_path / "logits.pt"), wanted)
+
+
+AGAIN = """
+import sys, huggingface_hub, torch, robust_hub
+from robust_hub.__main__ import main
+place, before = sys.argv[1:]
+images = torch.load(f"{place}/images.pt")
+for name, to in ((f"hf-hub:tiny-org/net@{before}", "then"), ("hf-hub:tiny-org/net", "now")):
+    sys.argv = ["robust_hub", "download", name, "--to", f"{place}/{to}"]
+    main()
+sys.argv = ["robust_hub", "verify", "hf-hub:tiny-org/net"]
+main()
+with torch.no_grad():
+    torch.save(robust_hub.load("hf-hub:tiny-org/net").eval()(images), f"{place}/logits.pt")
+print(huggingface_hub.__version__)
+"""
+
+
+@pytest.mark.slow
+def test_what_is_published_again_in_another_form_is_downloaded_verified_and_loaded(hub, folder, tmp_path, client_path):
+    # As folders were written once.
+    config = json.loads((folder / "config.json").read_text())
+    config["model_args"]["num_classes"] = config["num_classes"]
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    old, before = on_disk(folder), publish(folder, HERE).commit
+    publish_folder(folder, HERE, rewrite_card=True)
+    assert old["config.json"] != in_the_repository(hub)["config.json"] == on_disk(folder)["config.json"]
+    images = torch.rand(2, 3, 16, 16)
+    torch.save(images, tmp_path / "images.pt")
+    environment = {**os.environ, "PYTHONPATH": f"{client_path}:{ROOT}", "HF_HOME": str(tmp_path / "home")}
+    environment.pop("HF_TOKEN")
+    command = [sys.executable, "-c", AGAIN, str(tmp_path), before]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines()[-1].startswith("1." if client_path else "2.")
+    fallen = len(load_file(folder / "evidence.safetensors")["indices"])
+    assert f"confirmed: {fallen} of {fallen} perturbations" in done.stdout
+    assert on_disk(tmp_path / "then") == old
+    assert on_disk(tmp_path / "now") == on_disk(folder)
+    with torch.no_grad():
+        wanted = robust_hub.load(f"local-dir:{folder}").eval()(images)
     assert torch.equal(torch.load(tmp_path / "logits.pt"), wanted)
 
 
@@ -477,14 +521,51 @@ def test_a_folder_without_an_evaluation_is_refused(hub, tmp_path, student):
         publish_folder(tmp_path / "new", HERE)
 
 
-def test_every_folder_of_the_catalogue_goes_where_its_card_says(hub, folder, monkeypatch):
+def test_every_folder_in_a_folder_goes_where_its_card_says_and_a_bad_one_stops_no_other(hub, folder):
     describe(folder, replace(require_provenance(folder), repository=REPO), Report.read(folder))
-    monkeypatch.setattr("robust_hub.hub.MODEL_CARDS", folder.parent)
     bad = Path(shutil.copytree(folder, folder.with_name("a bad one")))
     remove_evidence(bad)
-    with pytest.raises(ValueError, match="1 folders were refused, see above: a bad one"):
-        publish_all()
+    with pytest.raises(ValueError, match="1 of 2 folders were refused, see above: a bad one"):
+        publish_all(folder.parent)
     assert in_the_repository(hub) == on_disk(folder)
+
+
+def test_a_folder_of_no_model_folders_and_one_of_no_data_are_refused(tmp_path, folder):
+    with pytest.raises(ValueError, match=r"there is no model folder in .*; name the folder that holds them"):
+        publish_all(tmp_path / "none")
+    with pytest.raises(ValueError, match=r"there is no folder .*nowhere; give --data the folder that has the data"):
+        publish_all(folder.parent, data=str(tmp_path / "nowhere"))
+
+
+@pytest.fixture
+def two_folders(folder, tmp_path) -> Path:
+    """A folder of two models, each for a repository of its own: one of a built-in data set, one of a set in `sets`."""
+    other = Path(shutil.copytree(folder, tmp_path / "two" / "other"))
+    known, report = require_provenance(folder), Report.read(folder)
+    describe(folder, replace(known, repository=REPO), report)
+    described = replace(report, source=replace(report.source, data="stripes"))
+    describe(other, replace(known, repository="robust-hub/other"), described)
+    BUILTIN["synthetic"]().to_parquet(tmp_path / "sets" / "stripes" / "train.parquet")
+    return Path(shutil.move(folder, tmp_path / "two" / "one")).parent
+
+
+@pytest.mark.slow
+def test_the_command_publishes_all_folders_with_the_data_that_each_names(hub, two_folders, tmp_path):
+    def run(*words: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "recipes/publish.py", "all", str(two_folders), *words]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    done = run()
+    assert done.returncode == 2
+    assert "other calls its data set 'stripes'; say where that is with --data" in done.stdout
+    assert "error: 1 of 2 folders were refused, see above: other" in done.stderr
+    assert in_the_repository(hub) == on_disk(two_folders / "one")
+    done = run("--data", str(tmp_path / "sets"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"there already: {hub.endpoint}/{REPO}" in done.stdout
+    files = hub.repository("robust-hub/other").files()
+    assert {name: files[name] for name in files if name != ".gitattributes"} == on_disk(two_folders / "other")
 
 
 def test_all_that_is_checked_is_given_back(folder):
