@@ -32,4 +32,6 @@ lint: .venv/installed-for-tests
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target .venv/huggingface_hub_1 \
 		'huggingface_hub<2' httpx httpcore certifi
+	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target .venv/timm_oldest \
+		"$$(sed -n 's/.*"timm>=\(.*\)".*/timm==\1/p' pyproject.toml)"
 	touch $@

@@ -34,7 +34,8 @@ class Source:
         without: beginnings of names to leave out, for layers that the network never uses.
         mean: of each channel, in pixel units of [0, 1]; only where the file holds no normaliser.
         std: of each channel.
-        original: MODULE:FUNCTION that builds the network the file was written from, to prove the conversion.
+        original: MODULE:FUNCTION that builds the network the file was written from, to prove the conversion; this
+            runs Python code of this machine, so name only what is trusted.
     """
 
     checkpoint: Path
@@ -110,6 +111,7 @@ def convert(config: Config) -> None:
         image_size=config.image_size,
     )
     if source.original:
+        tell(f"\nruns the Python code {source.original} of this machine")
         original = conversion.import_original(source.original, num_classes)
         foreign = foreign.in_order_of(original)
     else:

@@ -1,12 +1,14 @@
 """Publishes a model folder on the Hub, after checking that it is what its card says.
 
     python recipes/publish.py folder runs/transfer/student --repo-id ORG/NAME --license mit
-    python recipes/publish.py all
+    python recipes/publish.py all model_cards --data FOLDER_OF_DATA_SETS
 
 The folder needs an evaluation: run `recipes/evaluate.py --model local-dir:FOLDER --update-card` first. It is loaded,
 its evidence is verified, and everything goes up in one commit; running it again sends nothing that is there already.
-The token is that of `hf auth login`, or of the environment variable HF_TOKEN. `all` brings up every folder of
-model_cards/, each to the repository that its card names. `--dry-run` checks everything, and neither writes nor sends.
+The token is that of `hf auth login`, or of the environment variable HF_TOKEN. `all` brings up every model folder in a
+folder, model_cards/ where none is named, each to the repository that its card names; their data sets are those that
+their evaluations name, in the folder of --data, built in, or on the Hub. `--dry-run` checks everything, and neither
+writes nor sends.
 """
 
 from dataclasses import replace
@@ -17,7 +19,7 @@ import tyro
 from robust_hub import evaluation, hub, model_folder
 from robust_hub.hub import Destination
 from robust_hub.launch import command_line, tell
-from robust_hub.names import CONFIG
+from robust_hub.names import CONFIG, public
 
 
 def publish_folder(
@@ -68,28 +70,42 @@ def publish_folder(
     tell(f"timm.create_model('hf-hub:{destination.repo_id}{revision}', pretrained=True)")
 
 
-def publish_all(*, data: Path = Path(), private: bool = False, dry_run: bool = False) -> None:
-    """Publishes every folder of model_cards/.
+def publish_all(
+    folder: tyro.conf.Positional[Path] = hub.MODEL_CARDS,
+    *,
+    data: str = "",
+    private: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Publishes every model folder in a folder, each to the repository that its card names; refused ones stop no other.
 
     Args:
-        data: a folder that has data sets in it, by the names that the evaluations call them.
+        folder: with the models' folders in it; a card that names no repository means one of robust-hub, of the folder's
+            name.
+        data: a folder with data sets in it, by the names that the evaluations call them; none is needed for those that
+            are built in or named by their id on the Hub.
         private: whether repositories that are made now can be seen by their organisation only.
         dry_run: checks everything, and neither writes nor sends anything.
     """
+    found = sorted(file.parent for file in folder.glob(f"*/{CONFIG}"))
+    if not found:
+        raise ValueError(f"there is no model folder in {folder}; name the folder that holds them")
+    if data and not Path(data).is_dir():
+        raise ValueError(f"there is no folder {data}; give --data the folder that has the data sets in it")
     refused = []
-    for folder in sorted(file.parent for file in hub.MODEL_CARDS.glob(f"*/{CONFIG}")):
-        tell(f"\n{folder.name}")
+    for model in found:
+        tell(f"\n{model.name}")
         try:
-            name = evaluation.Report.read(folder).source.data
-            repository = model_folder.require_provenance(folder).repository
-            destination = Destination(repository or f"{hub.ORGANISATION}/{folder.name}", private)
-            place = str(data / name) if (data / name).is_dir() else ""
-            publish_folder(folder, destination, data=place, dry_run=dry_run)
+            place = Path(data) / public(evaluation.Report.read(model).source.data)
+            repository = model_folder.require_provenance(model).repository
+            destination = Destination(repository or f"{hub.ORGANISATION}/{model.name}", private)
+            near = str(place) if data and place.is_dir() else ""
+            publish_folder(model, destination, data=near, dry_run=dry_run)
         except ValueError as error:
             tell(f"refused: {error}")
-            refused.append(folder.name)
+            refused.append(model.name)
     if refused:
-        raise ValueError(f"{len(refused)} folders were refused, see above: {', '.join(refused)}")
+        raise ValueError(f"{len(refused)} of {len(found)} folders were refused, see above: {', '.join(refused)}")
 
 
 if __name__ == "__main__":

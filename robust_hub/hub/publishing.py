@@ -1,5 +1,8 @@
 """Brings a model folder to the Hub: checked first, then in one commit, so that a repository is never half of it."""
 
+import os
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +22,8 @@ from robust_hub.names import CARD, CONFIG, EVALUATION, EVIDENCE, WEIGHTS
 PNG = b"\x89PNG\r\n\x1a\n"
 TEXT = (".json", ".md", ".txt", ".yaml")
 NAMELESS = ("LICENSE", ".gitattributes")
+# Of large files, to a Hub that is busy: after up to 2, 4, 8 and 16 s. By itself hf_xet goes on for minutes.
+RETRIES = {"HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "4", "HF_XET_CLIENT_RETRY_BASE_DELAY": "2s"}
 HOW_TO_EVALUATE = "run recipes/evaluate.py on it with --update-card first"
 
 
@@ -114,17 +119,41 @@ def publish(folder: Path, destination: Destination) -> Published:
             raise CheckpointError(f"{repo_id} has a tag '{destination.tag}' for another commit; choose another --tag")
         if destination.create_pr and is_new and (proposed := _proposed(api, repo_id, folder)):
             return replace(proposed, others=others)
-        done = api.create_commit(
-            repo_id,
-            [CommitOperationAdd(name, folder / name) for name in files],
-            commit_message=f"Publish {folder.resolve().name}",
-            revision=branch,
-            create_pr=destination.create_pr,
-            parent_commit=before.sha,
-        )
+        with _few_retries():
+            done = api.create_commit(
+                repo_id,
+                [CommitOperationAdd(name, folder / name) for name in files],
+                commit_message=f"Publish {folder.resolve().name}",
+                revision=branch,
+                create_pr=destination.create_pr,
+                parent_commit=before.sha,
+            )
         if destination.tag and not tagged:
             api.create_tag(repo_id, tag=destination.tag, revision=done.oid)
     return Published(done.pr_url or done.commit_url, done.oid, done.oid != before.sha, others)
+
+
+@contextmanager
+def _few_retries() -> Generator[None]:
+    """Lets hf_xet give up within a minute; what the user set in the environment stands."""
+    ours = {name: value for name, value in RETRIES.items() if name not in os.environ}
+    os.environ.update(ours)
+    _end_session()
+    try:
+        yield
+    finally:
+        for name in ours:
+            del os.environ[name]
+        _end_session()
+
+
+def _end_session() -> None:
+    """Ends the session of hf_xet, which reads the environment once, as it begins."""
+    # The first clients of 1.x know no sessions.
+    with suppress(ImportError):
+        from huggingface_hub.utils._xet import abort_xet_session
+
+        abort_xet_session()
 
 
 def _check_file(file: Path) -> None:

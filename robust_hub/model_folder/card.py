@@ -45,12 +45,13 @@ PAPERS = {
 AUTO_ATTACK_PAPER = Paper("Croce and Hein, ICML 2020", "2003.01690")
 
 
-def write_card(provenance: Provenance, report: Report | None, *, notes: str = "") -> str:
+def write_card(provenance: Provenance, report: Report | None, *, channels: int = 3, notes: str = "") -> str:
     """Writes the text of README.md.
 
     Args:
         provenance: what the model is.
         report: what was measured; None for one that nobody has evaluated yet.
+        channels: of the images that it takes.
         notes: what its owner wants to add; Markdown.
     """
     environment = Environment(
@@ -67,6 +68,8 @@ def write_card(provenance: Provenance, report: Report | None, *, notes: str = ""
         provenance=provenance,
         report=report,
         stock=is_stock(provenance.architecture),
+        channels=channels,
+        is_at_chance=report is not None and _is_at_chance(report),
         threat=parse_threat(report.threat if report else provenance.threat),
         pictures={file: caption for file, caption in provenance.pictures.items() if PICTURE.fullmatch(file)},
         protocol="" if report is None else report.protocol,
@@ -111,7 +114,7 @@ def _front_matter(provenance: Provenance, report: Report | None) -> str:
             "image-classification",
             "timm",
             TAG,
-            "adversarial-robustness",
+            *([] if report is not None and _is_at_chance(report) else ["adversarial-robustness"]),
             provenance.threat.partition(":")[0],
             method,
             *([f"arxiv:{paper.arxiv}"] if paper else []),
@@ -122,6 +125,11 @@ def _front_matter(provenance: Provenance, report: Report | None) -> str:
         **told,
     )
     return card.to_yaml()
+
+
+def _is_at_chance(report: Report) -> bool:
+    """Tells whether the robust accuracy, within its interval, is no more than guessing gives."""
+    return report.evaluation.robust_accuracy.low <= 1 / len(report.label_names)
 
 
 def _results(report: Report) -> list[EvalResult]:

@@ -170,7 +170,15 @@ def _save_network(folder: Path, classifier: PixelClassifier, label_names: list[s
         model_config={"label_names": names},
         safe_serialization=True,
     )
+    write_json(folder / CONFIG, _config_for_all(folder))
     return model
+
+
+def _config_for_all(folder: Path) -> dict:
+    """Reads config.json without the number of classes among the arguments, as transformers would give it twice."""
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    config.get("model_args", {}).pop("num_classes", None)
+    return config
 
 
 def _content(file: Path) -> bytes | None:
@@ -178,7 +186,7 @@ def _content(file: Path) -> bytes | None:
 
 
 def _describe(folder: Path, provenance: Provenance, report: Report | None) -> None:
-    card, config = folder / CARD, json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    card, config = folder / CARD, _config_for_all(folder)
     if report is not None:
         data = report.source.data
         known = Path(data).name if Path(data).expanduser().exists() else public(data)
@@ -189,7 +197,9 @@ def _describe(folder: Path, provenance: Provenance, report: Report | None) -> No
         notes = read_notes(card.read_text(encoding="utf-8")) if card.is_file() else ""
     except UnicodeDecodeError as error:
         raise CheckpointError(f"{card} is no text ({first_line(error)}); remove it, and it is written anew") from error
-    card.write_text(write_card(provenance, report, notes=notes), encoding="utf-8")
+    # Older folders of timm's have no level of their own for it.
+    channels = config.get("pretrained_cfg", config)["input_size"][0]
+    card.write_text(write_card(provenance, report, channels=channels, notes=notes), encoding="utf-8")
     (folder / ENTRIES).unlink(missing_ok=True)
     if report is not None:
         report.write(folder)

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,13 @@ import pytest
 import timm
 import torch
 from huggingface_hub import ModelCard, constants
+from huggingface_hub.utils._xet import get_xet_session
 from safetensors.torch import load_file, save_file
 
+import robust_hub
 from recipes.publish import publish_all, publish_folder
 from robust_hub.__main__ import verify_
+from robust_hub.data import BUILTIN
 from robust_hub.errors import CheckpointError
 from robust_hub.evaluation import Report
 from robust_hub.hub import Destination, check_folder, publish, verify
@@ -89,6 +93,48 @@ def test_a_published_folder_loads_in_a_fresh_process_to_the_same_logits(
     assert knows_us == str(bool(imports))
     with torch.no_grad():
         wanted = timm.create_model(f"local-dir:{place}", pretrained=True).eval()(images)
+    assert torch.equal(torch.load(tmp_path / "logits.pt"), wanted)
+
+
+AGAIN = """
+import sys, huggingface_hub, torch, robust_hub
+from robust_hub.__main__ import main
+place, before = sys.argv[1:]
+images = torch.load(f"{place}/images.pt")
+for name, to in ((f"hf-hub:tiny-org/net@{before}", "then"), ("hf-hub:tiny-org/net", "now")):
+    sys.argv = ["robust_hub", "download", name, "--to", f"{place}/{to}"]
+    main()
+sys.argv = ["robust_hub", "verify", "hf-hub:tiny-org/net"]
+main()
+with torch.no_grad():
+    torch.save(robust_hub.load("hf-hub:tiny-org/net").eval()(images), f"{place}/logits.pt")
+print(huggingface_hub.__version__)
+"""
+
+
+@pytest.mark.slow
+def test_what_is_published_again_in_another_form_is_downloaded_verified_and_loaded(hub, folder, tmp_path, client_path):
+    # As folders were written once.
+    config = json.loads((folder / "config.json").read_text())
+    config["model_args"]["num_classes"] = config["num_classes"]
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    old, before = on_disk(folder), publish(folder, HERE).commit
+    publish_folder(folder, HERE, rewrite_card=True)
+    assert old["config.json"] != in_the_repository(hub)["config.json"] == on_disk(folder)["config.json"]
+    images = torch.rand(2, 3, 16, 16)
+    torch.save(images, tmp_path / "images.pt")
+    environment = {**os.environ, "PYTHONPATH": f"{client_path}:{ROOT}", "HF_HOME": str(tmp_path / "home")}
+    environment.pop("HF_TOKEN")
+    command = [sys.executable, "-c", AGAIN, str(tmp_path), before]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines()[-1].startswith("1." if client_path else "2.")
+    fallen = len(load_file(folder / "evidence.safetensors")["indices"])
+    assert f"confirmed: {fallen} of {fallen} perturbations" in done.stdout
+    assert on_disk(tmp_path / "then") == old
+    assert on_disk(tmp_path / "now") == on_disk(folder)
+    with torch.no_grad():
+        wanted = robust_hub.load(f"local-dir:{folder}").eval()(images)
     assert torch.equal(torch.load(tmp_path / "logits.pt"), wanted)
 
 
@@ -213,6 +259,49 @@ def test_a_busy_hub_is_asked_again(hub, folder, monkeypatch, status):
     with hub.fault("POST", "/preupload/", status=status):
         publish(folder, HERE)
     assert in_the_repository(hub) == on_disk(folder)
+
+
+@pytest.fixture
+def by_xet(monkeypatch):
+    """Lets the client send large files by hf_xet, as it does where no test forbids it."""
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+
+
+def test_a_busy_storage_is_asked_as_often_as_the_environment_says_which_stays_as_it_was(
+    hub, folder, by_xet, monkeypatch
+):
+    monkeypatch.setenv("HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", "2")
+    monkeypatch.setenv("HF_XET_CLIENT_RETRY_BASE_DELAY", "1ms")
+    before = dict(os.environ)
+    with (
+        hub.fault("POST", "/xet/", times=None, status=503) as fault,
+        pytest.raises(
+            CheckpointError, match=r"the Hub did not take .* run it again, what has arrived is not sent twice"
+        ),
+    ):
+        publish(folder, HERE)
+    assert fault.met == 1 + 2
+    assert dict(os.environ) == before
+    publish(folder, HERE)
+    assert in_the_repository(hub) == on_disk(folder)
+    assert hub.seen("POST", "/v[0-9]+/shards")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "path", "status"), [("POST", "/xet/", 429), ("GET", "/xet-write-token/", 503)])
+def test_a_storage_that_stays_busy_ends_in_one_sentence_within_a_minute(hub, folder, by_xet, method, path, status):
+    # Whoever used hf_xet before has a session that goes on for minutes.
+    get_xet_session()
+    begin = time.monotonic()
+    with (
+        hub.fault(method, path, times=None, status=status) as fault,
+        pytest.raises(CheckpointError, match=f"the Hub did not take {REPO} .*{status}.*; check the name") as told,
+    ):
+        publish(folder, HERE)
+    assert time.monotonic() - begin < 60
+    assert fault.met == 1 + 4
+    assert "\n" not in str(told.value)
+    assert in_the_repository(hub) == {}
 
 
 def test_a_private_repository_is_made_private(hub, folder):
@@ -432,14 +521,51 @@ def test_a_folder_without_an_evaluation_is_refused(hub, tmp_path, student):
         publish_folder(tmp_path / "new", HERE)
 
 
-def test_every_folder_of_the_catalogue_goes_where_its_card_says(hub, folder, monkeypatch):
+def test_every_folder_in_a_folder_goes_where_its_card_says_and_a_bad_one_stops_no_other(hub, folder):
     describe(folder, replace(require_provenance(folder), repository=REPO), Report.read(folder))
-    monkeypatch.setattr("robust_hub.hub.MODEL_CARDS", folder.parent)
     bad = Path(shutil.copytree(folder, folder.with_name("a bad one")))
     remove_evidence(bad)
-    with pytest.raises(ValueError, match="1 folders were refused, see above: a bad one"):
-        publish_all()
+    with pytest.raises(ValueError, match="1 of 2 folders were refused, see above: a bad one"):
+        publish_all(folder.parent)
     assert in_the_repository(hub) == on_disk(folder)
+
+
+def test_a_folder_of_no_model_folders_and_one_of_no_data_are_refused(tmp_path, folder):
+    with pytest.raises(ValueError, match=r"there is no model folder in .*; name the folder that holds them"):
+        publish_all(tmp_path / "none")
+    with pytest.raises(ValueError, match=r"there is no folder .*nowhere; give --data the folder that has the data"):
+        publish_all(folder.parent, data=str(tmp_path / "nowhere"))
+
+
+@pytest.fixture
+def two_folders(folder, tmp_path) -> Path:
+    """A folder of two models, each for a repository of its own: one of a built-in data set, one of a set in `sets`."""
+    other = Path(shutil.copytree(folder, tmp_path / "two" / "other"))
+    known, report = require_provenance(folder), Report.read(folder)
+    describe(folder, replace(known, repository=REPO), report)
+    described = replace(report, source=replace(report.source, data="stripes"))
+    describe(other, replace(known, repository="robust-hub/other"), described)
+    BUILTIN["synthetic"]().to_parquet(tmp_path / "sets" / "stripes" / "train.parquet")
+    return Path(shutil.move(folder, tmp_path / "two" / "one")).parent
+
+
+@pytest.mark.slow
+def test_the_command_publishes_all_folders_with_the_data_that_each_names(hub, two_folders, tmp_path):
+    def run(*words: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "recipes/publish.py", "all", str(two_folders), *words]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    done = run()
+    assert done.returncode == 2
+    assert "other calls its data set 'stripes'; say where that is with --data" in done.stdout
+    assert "error: 1 of 2 folders were refused, see above: other" in done.stderr
+    assert in_the_repository(hub) == on_disk(two_folders / "one")
+    done = run("--data", str(tmp_path / "sets"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"there already: {hub.endpoint}/{REPO}" in done.stdout
+    files = hub.repository("robust-hub/other").files()
+    assert {name: files[name] for name in files if name != ".gitattributes"} == on_disk(two_folders / "other")
 
 
 def test_all_that_is_checked_is_given_back(folder):

@@ -102,6 +102,18 @@ def test_a_flagged_model_says_so_in_the_first_line(told, student):
     assert text.lstrip().splitlines()[0].startswith("> **Do not rely on the robust accuracy below: 1 of 1 honesty")
 
 
+# Of 400 images and 3 classes; the lower ends of the intervals are 0, 25.6, 32.7 and 35.2 %, and guessing gives 33.3 %.
+@pytest.mark.parametrize(("count", "is_above_chance"), [(0, False), (120, False), (150, False), (160, True)])
+def test_what_withstands_no_more_than_guessing_is_no_teacher_and_not_tagged_as_robust(told, count, is_above_chance):
+    known, measured = told
+    robust = np.arange(400) < count
+    evaluation = Evaluation("PGD(steps=50)", np.zeros(400, int), np.ones(400, bool), {"pgd": robust}, 1.5)
+    card = ModelCard(write_card(known, replace(measured, evaluation=evaluation)))
+    assert ("adversarial-robustness" in card.data.tags) == is_above_chance
+    assert ("and as a teacher or a start for other robust classifiers" in card.text) == is_above_chance
+    assert ("not as a teacher: its robust accuracy is not clearly above the 33.3 % of" in card.text) != is_above_chance
+
+
 def test_the_lineage_tells_repository_commit_licence_and_accuracy_of_the_teacher(told):
     teacher = Lineage(
         name="hf-hub:robust-hub/teacher@" + "a" * 40,

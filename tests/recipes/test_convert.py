@@ -104,6 +104,7 @@ def test_what_was_found_and_the_mapping_are_shown_before_the_proof(tmp_path, cap
         "weights: 122 tensors, the file itself",
         "prefixes taken off: 1.",
         "normaliser in the file: Normaliser(",
+        f"runs the Python code {source.original} of this machine",
         "| layer2.0.shortcut.0 | layer2.0.downsample.0 |",
         "| linear ",
         "proven: ",
