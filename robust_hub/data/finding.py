@@ -32,7 +32,8 @@ def find_images(source: Source, wanted: Fingerprints, labels: np.ndarray, label_
     splits = dict(sorted(opened.splits.items(), key=lambda named: named[0] == "train"))
     rows = concatenate_datasets(list(splits.values()))
     there = np.asarray(rows["label"][:], dtype=np.int64)
-    expected = _numbered_as(opened.label_names, label_names, source.data)[labels].tolist()
+    numbers = _numbered_as(opened.label_names, label_names, source.data)
+    expected = numbers[labels].tolist()
     starts = dict(zip(splits, np.cumsum([0, *map(len, splits.values())]).tolist(), strict=False))
     ways = {
         "pixels": lambda split: opened.contents.of(split)["pixels"],
@@ -62,8 +63,10 @@ def find_images(source: Source, wanted: Fingerprints, labels: np.ndarray, label_
             f"{number} are labelled otherwise in {source.data}: for example {rows[row]['where']} is "
             f"'{opened.label_names[there[row]]}', and '{label}' in the evaluation"
         )
-    tested = rows.select(found).remove_columns(["label", "number"])
-    return tested.add_column("label", labels, feature=Value("int64"))
+    renumbered = np.full(len(opened.label_names), -1, dtype=np.int64)
+    renumbered[numbers] = np.arange(len(numbers))
+    rows = rows.remove_columns(["label", "number"]).add_column("label", renumbered[there], feature=Value("int64"))
+    return rows.select(found)
 
 
 def _numbered_as(known: Sequence[str], label_names: Sequence[str], name: str) -> np.ndarray:
