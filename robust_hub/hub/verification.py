@@ -28,10 +28,11 @@ def verify(name: str, *, data: str = "", spot_check: int = SPOTS) -> Verified:
         raise ValueError(f"--spot-check must be at least 0, got {spot_check}")
     # Nobody should know before which images are attacked.
     how = {"data": data, "spot_check": spot_check, "generator": np.random.default_rng()}
-    path = Path(name.removeprefix("local-dir:")).expanduser()
-    if path.is_dir() and not (path / WEIGHTS).is_file():
+    path = Path(name).expanduser()
+    is_path = not name.startswith(SOURCES) and path.is_dir()
+    if is_path and not (path / CONFIG).is_file():
         return verify_evaluation(load(Report.read(path).model), path, **how)
-    is_path = not name.startswith(SOURCES) and (path / CONFIG).is_file()
-    folder = open_folder(f"local-dir:{name}" if is_path else name, [CONFIG, WEIGHTS, EVALUATION, EVIDENCE, CARD])
+    place = f"local-dir:{name}" if is_path else name
+    folder = open_folder(place, [CONFIG, WEIGHTS, EVALUATION, EVIDENCE, CARD])
     check_claims(folder, Report.read(folder.path))
     return verify_evaluation(load_folder(folder), folder.path, **how)
