@@ -28,7 +28,7 @@ NOBODY_READS = 141
 def list_(**wanted: Any) -> None:  # noqa: D103
     found = hub.list_models(**wanted)
     tell(model_table(found))
-    tell(f"\n{len(found)} models; figures are their publishers': `robust_hub verify NAME` confirms them")
+    tell(f"\n{len(found)} models; figures are claimed by their publishers: `robust_hub verify NAME` checks them")
 
 
 def show(name: tyro.conf.Positional[str]) -> None:
