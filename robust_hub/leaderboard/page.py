@@ -92,13 +92,12 @@ def write_page(file: Path, models: Mapping[str, ModelInfo], *, left_out: Mapping
 
 def _entry(folder: Path, info: ModelInfo, page_folder: Path, front: set[ModelInfo], rank: int | None) -> Entry:
     link = quote(os.fsencode(Path(os.path.relpath(folder, page_folder)).as_posix()))
-    config, card, wrong = read_config(folder), Markup(), ""
+    repository, image_size = _facts(folder)
+    card, wrong = Markup(), ""
     try:
         card = render_card(folder, link)
     except CheckpointError as error:
         wrong = str(error)
-    repository = config[CONFIG_KEY].get("repository", "")
-    _, *size = config.get("pretrained_cfg", config)["input_size"]
     return Entry(
         info=_legible(info),
         folder=printable(folder.name),
@@ -108,10 +107,23 @@ def _entry(folder: Path, info: ModelInfo, page_folder: Path, front: set[ModelInf
         wrong=wrong,
         on_front=info in front,
         rank=rank,
-        repository=repository if isinstance(repository, str) and HUB_ID.fullmatch(repository) else "",
-        image_size=tuple(size),
+        repository=repository,
+        image_size=image_size,
         paper=paper_of(info.method),
     )
+
+
+def _facts(folder: Path) -> tuple[str, tuple[int, ...]]:
+    """Tells where a model is on the Hub, and the height and width of its images; nothing where that can't be read."""
+    try:
+        config = read_config(folder)
+    except (ValueError, OSError, RecursionError):
+        # It could be when the models were listed, and their figures stand.
+        return "", ()
+    repository = config.get(CONFIG_KEY, {}).get("repository")
+    _, *size = config.get("pretrained_cfg", config)["input_size"]
+    is_name = isinstance(repository, str) and HUB_ID.fullmatch(repository)
+    return repository if is_name else "", tuple(size)
 
 
 def _group(data: str, threat: str, entries: list[Entry]) -> Group:

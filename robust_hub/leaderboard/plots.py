@@ -26,6 +26,8 @@ from robust_hub.model_folder import ModelInfo, Paper, short_name
 SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 # Matplotlib knows no CSS variables: it draws in these colours, and the page says what they are by day and by night.
 INK, MUTED, LINE, ACCENT, WARNING, PAPER = "#101010", "#202020", "#303030", "#404040", "#505050", "#606060"
+# Of names beside points, the best first: a plot has no room for more, and looking for it takes time.
+MOST_NAMES = 40
 CSS = {INK: "ink", MUTED: "muted", LINE: "line", ACCENT: "accent", WARNING: "warning", PAPER: "paper"}
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -61,7 +63,7 @@ class Entry:
         on_front: whether it is on its Pareto front.
         rank: among those of the same data and threat; None where it has none.
         repository: ORG/NAME on the Hub; empty where it is not there.
-        image_size: height and width of its images.
+        image_size: height and width of its images; empty where that is not known.
         paper: where its method is from; None where that is not known.
     """
 
@@ -210,7 +212,7 @@ def _names(figure: Figure, axes: Axes, placed: list[tuple[float, Entry]]) -> Non
     figure.draw_without_rendering()
     points = [axes.transData.transform((x, 100 * entry.info.robust_accuracy.value)) for x, entry in placed]
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in points]
-    for x, entry in placed:
+    for x, entry in placed[:MOST_NAMES]:
         for side, height in ((1, 1), (-1, 1), (1, -1), (-1, -1)):
             text = axes.annotate(
                 shortened(entry.method, 20),

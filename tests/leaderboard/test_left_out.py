@@ -85,6 +85,10 @@ def folder(tmp_path_factory):
             (folder / name / "README.md").symlink_to(card)
         elif card is not None:
             (folder / name / "README.md").write_bytes(card)
+    published = b'"robust-hub/resnet10t.pag_linf8_cifar10",\n    "pictures"'
+    nowhere = GOOD.replace(published, rb'"a/b\"); import os #", "pictures"')
+    assert nowhere != GOOD
+    (folder / "cardless" / "config.json").write_bytes(nowhere)
     (folder / "no_model").mkdir()
     return folder
 
@@ -128,6 +132,13 @@ def test_a_bad_card_costs_itself_and_no_other(compared):
         assert shown[name].startswith(f"Its card is not shown: README.md {reason}")
         assert f"card not shown: {name} (README.md {reason}" in told
     assert "hostname" not in shown["link"]
+
+
+def test_only_what_can_be_a_name_on_the_hub_is_to_be_copied(folder, compared):
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    load = "timm.create_model(&#34;hf-hub:robust-hub/resnet10t.pag_linf8_cifar10&#34;, pretrained=True).eval()"
+    assert text.count(f'value="import timm; model = {load}"') == text.count('class="copy"') == len(CARDS) - 1
+    assert "import os" not in text
 
 
 def test_figures_are_called_claimed_and_nowhere_confirmed(folder, compared):
