@@ -6,7 +6,8 @@
 The page is one file that needs no server and no network: the table, robust against clean accuracy and against the cost
 of training, and the cards, to which every number leads. Its pictures and links are relative to the models' folders.
 Models of different data, threat or protocol are never compared; those that are not AutoAttack's are marked by a <=,
-as upper bounds. Flagged ones can't be on the Pareto front.
+as upper bounds. Flagged ones can't be on the Pareto front. All figures are claimed by the models' publishers. A folder
+that can't be read is left out, and named here and on the page, with the reason.
 """
 
 from pathlib import Path
@@ -14,9 +15,8 @@ from pathlib import Path
 import tyro
 
 from robust_hub import leaderboard
-from robust_hub.hub import MODEL_CARDS, list_models
+from robust_hub.hub import MODEL_CARDS, left_out, list_models
 from robust_hub.launch import command_line, tell
-from robust_hub.names import CONFIG
 
 
 def compare(folder: tyro.conf.Positional[Path] = MODEL_CARDS, *, html: Path | None = None) -> None:
@@ -26,22 +26,26 @@ def compare(folder: tyro.conf.Positional[Path] = MODEL_CARDS, *, html: Path | No
         folder: with the models' folders in it.
         html: writes the page there, as index.html where it is a folder.
     """
-    models = list_models(folder=folder)
-    names = [file.parent.name for file in sorted(folder.glob(f"*/{CONFIG}"))]
+    models, others = list_models(folder=folder), left_out(folder)
+    if models:
+        tell(leaderboard.model_table({Path(place).name: info for place, info in models.items()}))
+    for name, reason in others.items():
+        _tell_reason("left out", name, reason)
     if not models:
         raise ValueError(
             f"no model in {folder} has an evaluation; write one with recipes/evaluate.py --update-card, or "
             "name another folder that holds models' folders"
         )
-    listed = {Path(place).name: info for place, info in models.items()}
-    unevaluated = [name for name in names if name not in listed]
-    tell(leaderboard.model_table(listed))
-    if unevaluated:
-        tell(f"Not evaluated yet: {', '.join(unevaluated)}")
     if html is not None:
         file = html / leaderboard.PAGE if html.is_dir() else html
-        leaderboard.write_page(file, models, unevaluated=unevaluated)
+        for name, reason in leaderboard.write_page(file, models, left_out=others).items():
+            _tell_reason("card not shown", name, reason)
         tell(f"written: {file}")
+
+
+def _tell_reason(what: str, name: str, reason: str) -> None:
+    # On one line, whatever a stranger calls a folder.
+    tell(f"{what}: {name} ({reason})".replace("\n", "?"))
 
 
 if __name__ == "__main__":

@@ -48,11 +48,16 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 
 
-def shortened(sentence: str) -> str:
-    """Leaves out the middle of a sentence that quotes too much: its end says what to do."""
-    if len(sentence) <= LONGEST_SENTENCE:
+def shortened(sentence: str, longest: int = LONGEST_SENTENCE) -> str:
+    """Leaves out the middle of a sentence that quotes too much: its end says what to do.
+
+    Args:
+        sentence: of any length.
+        longest: the most characters of it that are kept.
+    """
+    if len(sentence) <= longest:
         return sentence
-    half = LONGEST_SENTENCE // 2
+    half = longest // 2
     return f"{sentence[:half]} ... {sentence[-half:]}"
 
 

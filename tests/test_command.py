@@ -154,7 +154,7 @@ def test_list_prints_figures_protocol_and_flags(models, monkeypatch, capsys):
         "2",
         "",
     ]
-    assert "1 models; figures are their publishers'" in out
+    assert "1 models; figures are claimed by their publishers" in out
 
 
 def test_show_needs_no_weights(on_the_hub, monkeypatch, capsys):

@@ -53,7 +53,8 @@ def run(wheel, tmp_path_factory):
 def test_it_has_templates_faces_licence_and_recipes_but_no_models_or_tests(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    for name in ("model_folder/card_template.md", "leaderboard/page_template.html", "hub/__init__.pyi"):
+    pages = [f"leaderboard/page{end}" for end in ("_template.html", ".css", ".js")]
+    for name in ("model_folder/card_template.md", "hub/__init__.pyi", *pages):
         assert f"robust_hub/{name}" in names
     assert {f"robust_hub/recipes/{file.name}" for file in (ROOT / "recipes").glob("*.py")} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)

@@ -1,5 +1,6 @@
 """Models by name: found, fetched, loaded, listed, verified and published."""
 
+from .catalogue import left_out as left_out
 from .catalogue import list_models as list_models
 from .destination import Destination as Destination
 from .fetching import MODEL_CARDS as MODEL_CARDS

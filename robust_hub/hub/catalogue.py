@@ -1,18 +1,25 @@
 """The catalogue: published models, found by what they are and what they withstand."""
 
+import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, scan_cache_dir
 from huggingface_hub.errors import CacheNotFound
 
-from robust_hub.errors import CheckpointError
+from robust_hub.errors import first_line, shortened
 from robust_hub.files import REPLACED, UNFINISHED
 from robust_hub.hub.fetching import told_by_the_hub
-from robust_hub.model_folder import ModelInfo, read_config, short_name
-from robust_hub.names import CONFIG, CONFIG_KEY, INFO_KEY, TAG
+from robust_hub.model_folder import ModelFolder, ModelInfo, short_name
+from robust_hub.names import CONFIG, TAG
 from robust_hub.threats import parse_threat
+
+# What reading a folder may raise, whatever a stranger put into it.
+UNREADABLE = (ValueError, OSError, RecursionError)
+# Of the sentence that tells why a folder is left out.
+LONGEST_REASON = 300
 
 
 def list_models(
@@ -37,7 +44,7 @@ def list_models(
         folder: lists the model folders in it, and asks nobody.
 
     Returns:
-        What each claims, by its name (hf-hub:ORG/NAME or local-dir:FOLDER); `robust_hub verify NAME` confirms it.
+        What each claims, by its name (hf-hub:ORG/NAME or local-dir:FOLDER); `robust_hub verify NAME` checks it.
 
     Raises:
         CheckpointError: when the Hub does not answer.
@@ -48,7 +55,7 @@ def list_models(
     if threat:
         parse_threat(threat if ":" in threat else f"{threat}:0.1")
     if folder is not None:
-        listed = _of_folders(sorted(folder.glob("*/")))
+        listed = _of_folders(_model_folders(folder))
     elif constants.is_offline_mode():
         listed = _of_cache()
     else:
@@ -67,6 +74,21 @@ def list_models(
         found, key=lambda place: (found[place].data, found[place].threat, -found[place].robust_accuracy.value)
     )
     return {place: found[place] for place in order}
+
+
+def left_out(folder: Path) -> dict[str, str]:
+    """Tells which model folders in a folder `list_models` leaves out, and why, in a few words by their names."""
+    reasons = {}
+    for place in _model_folders(folder):
+        try:
+            if _claim(place) is None:
+                reasons[place.name] = "nobody has evaluated it yet"
+        except RecursionError:
+            reasons[place.name] = f"{CONFIG} is nested too deep"
+        except (ValueError, OSError) as error:
+            # A page that is published tells no folders of this machine.
+            reasons[place.name] = shortened(first_line(error).replace(f"{place}{os.sep}", ""), LONGEST_REASON)
+    return reasons
 
 
 def _of_hub() -> Iterator[tuple[str, ModelInfo]]:
@@ -90,22 +112,45 @@ def _of_cache() -> Iterator[tuple[str, ModelInfo]]:
 
 def _of_folders(folders: Iterable[Path]) -> Iterator[tuple[str, ModelInfo]]:
     for folder in folders:
-        if (folder / CONFIG).is_file() and folder.suffix not in (UNFINISHED, REPLACED):
-            try:
-                told = read_config(folder).get(CONFIG_KEY, {})
-            except CheckpointError:
-                continue
-            yield from _listed(f"local-dir:{folder}", told.get(INFO_KEY))
+        # A stranger can't break a list; `left_out` tells what is wrong.
+        with suppress(*UNREADABLE):
+            info = _claim(folder)
+            if info is not None:
+                yield f"local-dir:{folder}", info
+
+
+def _model_folders(folder: Path) -> list[Path]:
+    """Lists the folders in a folder that have a config.json and are in place."""
+    places = sorted(folder.glob("*/"))
+    return [place for place in places if place.suffix not in (UNFINISHED, REPLACED) and _has_config(place)]
+
+
+def _has_config(folder: Path) -> bool:
+    try:
+        return (folder / CONFIG).is_file()
+    except OSError:
+        # It may be there: whoever reads it learns why that can't be.
+        return True
+
+
+def _claim(folder: Path) -> ModelInfo | None:
+    """Reads what a folder claims; None where it claims nothing.
+
+    Raises:
+        ValueError: when it is nothing of our form.
+    """
+    info = ModelFolder.at(folder).info
+    if info is not None:
+        parse_threat(info.threat)
+    return info
 
 
 def _listed(place: str, told: object) -> Iterator[tuple[str, ModelInfo]]:
-    """Gives a model; none where it claims nothing, or nothing of our form: a stranger can't break a list."""
-    try:
+    """Gives a model of the Hub; none where it claims nothing, or nothing of our form: a stranger can't break a list."""
+    with suppress(ValueError):
         info = ModelInfo.read(told, place)
         parse_threat(info.threat)
-    except ValueError:
-        return
-    yield place, info
+        yield place, info
 
 
 def _withstands(info: ModelInfo, wanted: str) -> bool:

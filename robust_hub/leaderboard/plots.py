@@ -20,12 +20,14 @@ from matplotlib.transforms import Bbox
 
 from robust_hub.attacks import AUTO_ATTACK
 from robust_hub.evaluation import shortened
-from robust_hub.leaderboard.table import contest, has_cost, is_auto_attack
-from robust_hub.model_folder import ModelInfo, short_name
+from robust_hub.leaderboard.table import contest, cost_of, has_cost, is_auto_attack
+from robust_hub.model_folder import ModelInfo, Paper, short_name
 
 SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 # Matplotlib knows no CSS variables: it draws in these colours, and the page says what they are by day and by night.
 INK, MUTED, LINE, ACCENT, WARNING, PAPER = "#101010", "#202020", "#303030", "#404040", "#505050", "#606060"
+# Of names beside points, the best first: a plot has no room for more, and looking for it takes time.
+MOST_NAMES = 40
 CSS = {INK: "ink", MUTED: "muted", LINE: "line", ACCENT: "accent", WARNING: "warning", PAPER: "paper"}
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -53,17 +55,29 @@ class Entry:
 
     Attributes:
         info: what its table row and its points show.
+        folder: the name of its folder.
         anchor: where its card is on the page.
         link: its folder, as seen from the page.
-        card: README.md as HTML; empty where there is none.
+        card: README.md as HTML; empty where there is none, or none that can be shown.
+        wrong: why that is so.
         on_front: whether it is on its Pareto front.
+        rank: among those of the same data and threat; None where it has none.
+        repository: ORG/NAME on the Hub; empty where it is not there.
+        image_size: height and width of its images; empty where that is not known.
+        paper: where its method is from; None where that is not known.
     """
 
     info: ModelInfo
+    folder: str
     anchor: str
     link: str
     card: Markup
+    wrong: str
     on_front: bool
+    rank: int | None
+    repository: str
+    image_size: tuple[int, ...]
+    paper: Paper | None
 
     @property
     def threat(self) -> str:
@@ -74,6 +88,12 @@ class Entry:
     def method(self) -> str:
         """The short name of its method."""
         return short_name(self.info.method)
+
+    @property
+    def load_line(self) -> str:
+        """A line of Python that loads it from the Hub, where it is there."""
+        modules = "timm" if self.info.stock else "timm, robust_hub"
+        return f'import {modules}; model = timm.create_model("hf-hub:{self.repository}", pretrained=True).eval()'
 
 
 @contextmanager
@@ -100,7 +120,7 @@ def plot_against_clean(entries: list[Entry], *, name: str) -> Markup:
 def plot_against_cost(entries: list[Entry], *, name: str) -> Markup:
     """Draws robust accuracy against the cost of training, and the Pareto fronts, as SVG; all entries have a cost."""
     figure, axes = _figure("training with the teacher's (seconds, logarithmic)")
-    seconds = [_cost(entry.info) for entry in entries]
+    seconds = [cost_of(entry.info) for entry in entries]
     axes.set_xscale("log")
     # At least a factor of four, so that a single model has ticks beside it too; over decades those suffice.
     axes.set_xlim(min(seconds) / 2, max(seconds) * 2)
@@ -110,29 +130,40 @@ def plot_against_cost(entries: list[Entry], *, name: str) -> Markup:
     for entry, x in zip(entries, seconds, strict=True):
         robust = entry.info.robust_accuracy
         axes.plot([x, x], [100 * robust.low, 100 * robust.high], color=MUTED, linewidth=0.5, gid=f"of {entry.anchor}")
-    fronts: dict[str, list[ModelInfo]] = {}
-    for entry in sorted(entries, key=lambda entry: _cost(entry.info)):
-        if entry.on_front:
-            fronts.setdefault(entry.info.protocol, []).append(entry.info)
-    dashes = cycle(("--", ":", "-."))
-    for protocol, infos in sorted(fronts.items(), key=lambda front: front[0] != AUTO_ATTACK):
+    _fronts(axes, [entry for entry in entries if entry.on_front])
+    _points(figure, axes, list(zip(seconds, entries, strict=True)))
+    return _as_svg(figure, entries, name)
+
+
+def _fronts(axes: Axes, entries: list[Entry]) -> None:
+    """Draws a Pareto front for each protocol, as a line of steps; one of a single point is a ring around it."""
+    fronts: dict[str, list[Entry]] = {}
+    for entry in sorted(entries, key=lambda entry: cost_of(entry.info)):
+        fronts.setdefault(entry.info.protocol, []).append(entry)
+    dashes, label_of_one = cycle(("--", ":", "-.")), "Pareto front of one model"
+    for protocol, front in sorted(fronts.items(), key=lambda front: front[0] != AUTO_ATTACK):
+        points = [(cost_of(entry.info), 100 * entry.info.robust_accuracy.value) for entry in front]
+        if len(set(points)) == 1:
+            ring: dict[str, Any] = {
+                "marker": "o",
+                "markersize": 13,
+                "markerfacecolor": "none",
+                "markeredgecolor": ACCENT,
+            }
+            # A label that begins with an underscore is none: the legend explains rings once.
+            axes.plot(*points[0], **ring, linestyle="none", label=label_of_one, gid=f"of {front[0].anchor}")
+            label_of_one = "_"
+            continue
+        x, y = zip(*points, strict=True)
         axes.step(
-            [*map(_cost, infos), axes.get_xlim()[1]],
-            [100 * info.robust_accuracy.value for info in [*infos, infos[-1]]],
+            [*x, axes.get_xlim()[1]],
+            [*y, y[-1]],
             where="post",
             color=ACCENT,
             linestyle="-" if protocol == AUTO_ATTACK else next(dashes),
             linewidth=1.2,
             label=f"Pareto front, {shortened(protocol, 44)}",
         )
-    _points(figure, axes, list(zip(seconds, entries, strict=True)))
-    return _as_svg(figure, entries, name)
-
-
-def _cost(info: ModelInfo) -> float:
-    """Gives the cost of a model that has one."""
-    assert info.seconds_with_teacher is not None
-    return info.seconds_with_teacher
 
 
 def _figure(label: str) -> tuple[Figure, Axes]:
@@ -181,7 +212,7 @@ def _names(figure: Figure, axes: Axes, placed: list[tuple[float, Entry]]) -> Non
     figure.draw_without_rendering()
     points = [axes.transData.transform((x, 100 * entry.info.robust_accuracy.value)) for x, entry in placed]
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in points]
-    for x, entry in placed:
+    for x, entry in placed[:MOST_NAMES]:
         for side, height in ((1, 1), (-1, 1), (1, -1), (-1, -1)):
             text = axes.annotate(
                 shortened(entry.method, 20),
@@ -234,7 +265,7 @@ def _variable(color: re.Match) -> str:
 
 def _told(info: ModelInfo) -> str:
     flagged = f"; {info.flagged} of {info.checks} checks flagged" if info.flagged else ""
-    cost = f"; {_cost(info):,.0f} s with the teacher" if has_cost(info) else ""
+    cost = f"; {cost_of(info):,.0f} s with the teacher" if has_cost(info) else ""
     return (
         f"{info.name}: {info.robust_accuracy} % robust ({info.protocol}), {info.clean_accuracy} % clean{cost}{flagged}"
     )

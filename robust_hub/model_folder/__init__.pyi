@@ -2,6 +2,8 @@
 
 from .card import NOTES_BEGIN as NOTES_BEGIN
 from .card import NOTES_END as NOTES_END
+from .card import Paper as Paper
+from .card import paper_of as paper_of
 from .config import read_config as read_config
 from .consistency import check_claims as check_claims
 from .folder import ModelFolder as ModelFolder

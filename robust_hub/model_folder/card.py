@@ -63,7 +63,6 @@ def write_card(provenance: Provenance, report: Report | None, *, channels: int =
         keep_trailing_newline=True,
     )
     environment.filters |= {"code": _code, "fenced": _fenced, "quoted": _quoted}
-    method = short_name(provenance.method)
     text = environment.get_template("card_template.md").render(
         provenance=provenance,
         report=report,
@@ -76,11 +75,20 @@ def write_card(provenance: Provenance, report: Report | None, *, channels: int =
         is_auto_attack=report is not None and report.protocol == AUTO_ATTACK,
         after={} if report is None else {name: Accuracy.of(mask) for name, mask in report.evaluation.survivors.items()},
         place=f"hf-hub:{provenance.repository}" if provenance.repository else "local-dir:FOLDER",
-        paper=PAPERS.get(method),
+        paper=paper_of(provenance.method),
         auto_attack_paper=AUTO_ATTACK_PAPER,
         notes=Markup(f"{NOTES_BEGIN}\n{notes}{NOTES_END}"),
     )
     return f"---\n{_front_matter(provenance, report)}\n---\n{text}"
+
+
+def paper_of(method: str) -> Paper | None:
+    """Names the paper a method is from; None where that is not known.
+
+    Args:
+        method: as it prints itself.
+    """
+    return PAPERS.get(short_name(method))
 
 
 def read_notes(card: str) -> str:
@@ -91,7 +99,7 @@ def read_notes(card: str) -> str:
 
 
 def _front_matter(provenance: Provenance, report: Report | None) -> str:
-    method, paper = short_name(provenance.method), PAPERS.get(short_name(provenance.method))
+    method, paper = short_name(provenance.method), paper_of(provenance.method)
     starts_from = provenance.starts_from or (provenance.teacher.name if provenance.teacher else "")
     base_model = _repository(starts_from)
     # The Hub knows no word for a model that was distilled; of its own four this one is least wrong.
