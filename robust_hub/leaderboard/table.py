@@ -30,7 +30,8 @@ def model_table(models: Mapping[str, ModelInfo]) -> str:
             info.parameters,
             str(info.clean_accuracy),
             f"{'' if is_auto_attack(info) else '<= '}{info.robust_accuracy}",
-            shortened(info.protocol, LONGEST),
+            shortened(info.protocol, LONGEST)
+            + (f", by {shortened(info.measured_by, LONGEST)}" * bool(info.measured_by)),
             f"{info.flagged} of {info.checks}",
             "timm" if info.stock else "robust_hub",
             info.seconds,

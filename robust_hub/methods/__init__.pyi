@@ -27,5 +27,7 @@ from .retraining import ProbeOptions as ProbeOptions
 from .retraining import Retraining as Retraining
 from .rrm import RRM as RRM
 from .rrm import RRMOptions as RRMOptions
+from .rslad import RSLAD as RSLAD
+from .rslad import RSLADOptions as RSLADOptions
 from .trades import TRADES as TRADES
 from .trades import TRADESOptions as TRADESOptions

@@ -38,6 +38,7 @@ PAPERS = {
     "probe": Paper("Shafahi et al., ICLR 2020", "1905.08232"),
     "kd": Paper("Hinton et al., 2015", "1503.02531"),
     "ard": Paper("Goldblum et al., AAAI 2020", "1905.09747"),
+    "rslad": Paper("Zi et al., ICCV 2021", "2108.07969"),
     "pgd": Paper("Madry et al., ICLR 2018", "1706.06083"),
     "nfgsm": Paper("de Jorge et al., NeurIPS 2022", "2202.01181"),
     "trades": Paper("Zhang et al., ICML 2019", "1901.08573"),

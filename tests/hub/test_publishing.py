@@ -28,7 +28,7 @@ from robust_hub.hub import Destination, check_folder, publish, verify
 from robust_hub.model_folder import describe, files_of, require_provenance, save
 from robust_hub.models import create_classifier
 from tests.loopback_hub.server import READ_TOKEN, STRANGER_TOKEN, WRITE_TOKEN, File, Repository
-from tests.made_up import CNN, evaluated, provenance, saved
+from tests.made_up import CNN, change_perturbations, evaluated, provenance, saved
 
 ROOT = Path(__file__).parents[2]
 REPO = "tiny-org/net"
@@ -457,14 +457,11 @@ def remove_evidence(folder: Path) -> None:
 
 
 def spoil_evidence(folder: Path) -> None:
-    evidence = load_file(folder / "evidence.safetensors")
-    evidence["perturbation"] = torch.zeros_like(evidence["perturbation"])
-    save_file(evidence, folder / "evidence.safetensors")
+    change_perturbations(folder, lambda kept: replace(kept, perturbation=torch.zeros_like(kept.perturbation)))
 
 
 def drop_evidence_of_an_image(folder: Path) -> None:
-    evidence = load_file(folder / "evidence.safetensors")
-    save_file({name: tensor[1:].clone() for name, tensor in evidence.items()}, folder / "evidence.safetensors")
+    change_perturbations(folder, lambda kept: kept.rows(torch.arange(1, len(kept))))
 
 
 def link_elsewhere(folder: Path) -> None:
@@ -500,7 +497,7 @@ def tell_pgd_only(folder: Path) -> None:
         (change_card, r"README.md or config.json of .* tells something else than evaluation.json"),
         (remove_evidence, r"has no evidence.safetensors; run recipes/evaluate.py on it with --update-card"),
         (spoil_evidence, r"perturbations do not do what"),
-        (drop_evidence_of_an_image, r"must perturb each image that fell, and no other"),
+        (drop_evidence_of_an_image, r"must perturb each image that fell of the first 24, and no other"),
         (tell_other_parameters, r"tells other parameters, architecture or classes than it has"),
         (hide_a_flag, r"its flags are not those of what its checks measured"),
         (lose_a_picture, r"lacks classes.png, which its card shows"),
@@ -581,10 +578,10 @@ def test_a_published_model_is_verified_and_a_spoilt_one_refused(hub, folder, tmp
     verify_(f"hf-hub:{REPO}")
     fallen = len(load_file(folder / "evidence.safetensors")["indices"])
     assert f"confirmed: {fallen} of {fallen} perturbations" in capsys.readouterr().out
-    told = (folder / "evaluation.json").read_text()
-    (folder / "evaluation.json").write_text(told.replace('"test_images": 24', '"test_images": 23'))
+    report = Report.read(folder)
+    describe(folder, require_provenance(folder), replace(report, data_sha256="0" * 64))
     publish(folder, HERE)
-    with pytest.raises(CheckpointError, match="the images of synthetic are not those that"):
+    with pytest.raises(CheckpointError, match=r"evidence\.safetensors is of other images than the evaluation"):
         verify_(f"hf-hub:{REPO}")
 
 

@@ -12,6 +12,7 @@ from robust_hub.methods import (
     KD,
     PAG,
     RRM,
+    RSLAD,
     TRADES,
     AdversarialTraining,
     ARDOptions,
@@ -23,6 +24,7 @@ from robust_hub.methods import (
     Plain,
     Retraining,
     RRMOptions,
+    RSLADOptions,
     TeacherGradients,
     TRADESOptions,
     check_same_task,
@@ -47,6 +49,13 @@ METHODS = {
     "ard with labels": lambda student, teacher: ARD(
         student, teacher, PGD.standard(Linf(8 / 255), steps=2), ARDOptions(cross_entropy_weight=0.5)
     ),
+    "rslad": lambda student, teacher: RSLAD(student, teacher, Linf(8 / 255)),
+    "rslad at the perturbed image": lambda student, teacher: RSLAD(
+        student, teacher, L2(0.5), RSLADOptions(target="perturbed", clean_weight=0.2)
+    ),
+    "rslad by labels": lambda student, teacher: RSLAD(
+        student, teacher, Linf(8 / 255), RSLADOptions(direction="labels", target="perturbed")
+    ),
     "mixacm": lambda student, teacher: MixACM(student, teacher),
     "pag": lambda student, teacher: PAG(student, Representatives(torch.linspace(0, 1, 576).view(3, 3, 8, 8))),
     "pag of a teacher": lambda student, teacher: PAG(
@@ -63,6 +72,9 @@ TAUGHT = [
     "kd",
     "ard",
     "ard with labels",
+    "rslad",
+    "rslad at the perturbed image",
+    "rslad by labels",
     "mixacm",
     "pag of a teacher",
     "lifelong",
@@ -83,6 +95,9 @@ FORWARD = {
     "kd": {"student": 1, "teacher": 1},
     "ard": {"student": 2 + 1, "teacher": 1},
     "ard with labels": {"student": 2 + 2, "teacher": 1},
+    "rslad": {"student": 1 + 1, "teacher": 1},
+    "rslad at the perturbed image": {"student": 1 + 2, "teacher": 3},
+    "rslad by labels": {"student": 1 + 1, "teacher": 1},
     "mixacm": {"student": 1, "teacher": 1},
     "pag": {"student": 1},
     "pag of a teacher": {"student": 1, "teacher": 1},
@@ -104,6 +119,9 @@ BACKWARD = {
     "kd": {"student": 1, "teacher": 0},
     "ard": {"student": 2 + 1, "teacher": 0},
     "ard with labels": {"student": 2 + 2, "teacher": 0},
+    "rslad": {"student": 1 + 1, "teacher": 0},
+    "rslad at the perturbed image": {"student": 1 + 2, "teacher": 0},
+    "rslad by labels": {"student": 1 + 1, "teacher": 0},
     "mixacm": {"student": 1, "teacher": 0},
     "pag": {"student": 2 + 1},
     "pag of a teacher": {"student": 3 * 2 + 1, "teacher": 3},
