@@ -122,8 +122,8 @@ def plot_against_cost(entries: list[Entry], *, name: str) -> Markup:
     figure, axes = _figure("training with the teacher's (seconds, logarithmic)")
     seconds = [cost_of(entry.info) for entry in entries]
     axes.set_xscale("log")
-    # At least a factor of four, so that a single model has ticks beside it too; over decades those suffice.
-    axes.set_xlim(min(seconds) / 2, max(seconds) * 2)
+    # At least a factor of nine, so that a single model has ticks beside it too; over decades those suffice.
+    axes.set_xlim(min(seconds) / 3, max(seconds) * 3)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(seconds) < 25 * min(seconds) else (1,)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
