@@ -30,6 +30,9 @@ def list_(**wanted: Any) -> None:  # noqa: D103
     found = hub.list_models(**wanted)
     tell(model_table(found))
     tell(f"\n{len(found)} models; figures are claimed by their publishers: `robust_hub verify NAME` checks them here")
+    if wanted.get("folder") is not None:
+        for name, why in hub.left_out(wanted["folder"]).items():
+            tell(f"left out: {name} ({why})")
 
 
 def show(name: tyro.conf.Positional[str]) -> None:

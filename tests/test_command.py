@@ -55,6 +55,15 @@ def run(monkeypatch, capsys, *words: str) -> tuple[int, str, str]:
     return 0, *capsys.readouterr()
 
 
+def test_a_list_of_folders_names_those_that_it_leaves_out(models, monkeypatch, capsys):
+    (models / "torn").mkdir()
+    (models / "torn" / "config.json").write_text("{")
+    code, out, _ = run(monkeypatch, capsys, "list", "--folder", str(models))
+    assert code == 0
+    assert "3 models; figures are claimed by their publishers" in out
+    assert "left out: torn (config.json is not readable JSON" in out
+
+
 @pytest.mark.parametrize(
     ("wanted", "names"),
     [

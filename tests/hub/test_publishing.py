@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -23,8 +24,8 @@ from recipes.publish import publish_all, publish_folder
 from robust_hub.__main__ import verify_
 from robust_hub.data import BUILTIN
 from robust_hub.errors import CheckpointError
-from robust_hub.evaluation import Report
-from robust_hub.hub import Destination, check_folder, publish, verify
+from robust_hub.evaluation import Report, verify_evaluation
+from robust_hub.hub import Destination, check_folder, load, publish
 from robust_hub.model_folder import describe, files_of, require_provenance, save
 from robust_hub.models import create_classifier
 from tests.loopback_hub.server import READ_TOKEN, STRANGER_TOKEN, WRITE_TOKEN, File, Repository
@@ -590,4 +591,4 @@ def test_no_evaluation_of_a_stranger_names_a_folder_of_this_machine(folder, plac
     told = (folder / "evaluation.json").read_text()
     (folder / "evaluation.json").write_text(told.replace('"data": "synthetic"', f'"data": "{place}"'))
     with pytest.raises(CheckpointError, match="; say where that is with --data"):
-        verify(f"local-dir:{folder}")
+        verify_evaluation(load(f"local-dir:{folder}"), folder, spot_check=0, generator=np.random.default_rng(0))
