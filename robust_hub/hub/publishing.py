@@ -143,7 +143,7 @@ def _few_retries() -> Generator[None]:
         yield
     finally:
         for name in ours:
-            del os.environ[name]
+            os.environ.pop(name, None)
         _end_session()
 
 

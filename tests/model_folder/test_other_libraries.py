@@ -33,6 +33,7 @@ print(timm.__version__)
 """
 
 
+@pytest.mark.slow
 def test_the_oldest_timm_that_is_allowed_loads_evaluated_folders_to_the_same_logits(tmp_path):
     oldest = Path(sys.prefix) / "timm_oldest"
     if not oldest.exists():
