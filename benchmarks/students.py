@@ -34,7 +34,7 @@ from robust_hub.methods import (
 )
 from robust_hub.models import PixelClassifier, Teacher, create_classifier, is_stock
 from robust_hub.threats import Linf
-from robust_hub.training import GRADIENT_NORM
+from robust_hub.training import FineTuningConfig
 
 CLASSES, IMAGES, STEPS = 4, 2, 3
 SIZES = (32, 64, 96, 128, 160, 192, 224, 240, 256, 288, 320, 384, 448, 512)
@@ -136,7 +136,7 @@ def verdict(classifier: PixelClassifier, objective_for: Callable[[PixelClassifie
             optimizer.zero_grad()
             loss = objective(images, labels).total
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(objective.parameters(), GRADIENT_NORM)
+            torch.nn.utils.clip_grad_norm_(objective.parameters(), FineTuningConfig().clip_grad)
             optimizer.step()
             if not loss.isfinite():
                 return "broken: the loss is not finite"

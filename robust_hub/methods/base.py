@@ -45,10 +45,12 @@ class Objective(nn.Module, ABC):
     Attributes:
         student: the classifier to train.
         step: optimizer steps taken so far; the training loop sets it before each forward.
+        needs_second_derivatives: whether its loss is made of gradients.
     """
 
     student: PixelClassifier
     step: int = 0
+    needs_second_derivatives: ClassVar[bool] = False
 
     def passes(self) -> dict[str, Passes]:
         """The counters of the networks it holds, by name."""

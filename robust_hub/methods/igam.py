@@ -97,6 +97,8 @@ class IGAM(Objective):
         attention in its unfused form, which alone has a second derivative.
     """
 
+    needs_second_derivatives = True
+
     def __init__(self, student: PixelClassifier, teacher: Teacher, options: IGAMOptions = IGAMOptions()):
         super().__init__()
         check_same_task(student, teacher)

@@ -65,6 +65,8 @@ class PAG(Objective):
         ten. Computed in float32 whatever the run's precision, with attention in its unfused form.
     """
 
+    needs_second_derivatives = True
+
     def __init__(self, student: PixelClassifier, targets: Targets, options: PAGOptions = PAGOptions()):
         super().__init__()
         check_at_least(0, "PAG", weight=options.weight)

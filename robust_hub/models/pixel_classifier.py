@@ -121,6 +121,19 @@ class PixelClassifier(nn.Module):
         """The class names in the order of the logits; empty when the model does not tell."""
         return list(self.model.pretrained_cfg.get("label_names") or [])
 
+    def checkpoint_gradients(self) -> None:
+        """Lets backward passes compute activations again, which takes time and saves memory.
+
+        Raises:
+            ValueError: when the network can't.
+        """
+        enable = getattr(self.model, "set_grad_checkpointing", None)
+        try:
+            assert callable(enable)
+            enable(True)
+        except AssertionError as error:  # timm's, of networks that have the method and not what it does
+            raise ValueError(f"{self.architecture} knows no --grad-checkpointing; drop it") from error
+
     def fingerprint(self) -> str:
         """Computes the sha256 of all weights and of mean and std, by name, wherever they came from and live."""
         digest = hashlib.sha256()

@@ -13,7 +13,8 @@ from robust_hub.data import Loader
 from robust_hub.launch import peak_memory
 from robust_hub.methods import Objective
 from robust_hub.training.config import TrainingConfig
-from robust_hub.training.loop import make_optimizer
+from robust_hub.training.loop import checkpoint_gradients
+from robust_hub.training.optimizer import make_optimizer
 
 GIB = 2**30
 
@@ -66,7 +67,8 @@ def estimate_cost(
         training: how weights are learnt.
 
     Raises:
-        ValueError: when a step does not fit into the accelerator's memory, or leaves BatchNorm a single image.
+        ValueError: when a step does not fit into the accelerator's memory, leaves BatchNorm a single image, or should
+            compute activations again and the student can't.
     """
     passes = training.epochs * len(loader)
     steps = passes // accelerator.gradient_accumulation_steps
@@ -75,6 +77,8 @@ def estimate_cost(
         copy = deepcopy(objective).to(accelerator.device).to(memory_format=torch.channels_last).train()
         # The last step: by then every part of the loss is in force.
         copy.step = steps - 1
+        if training.fine_tuning.grad_checkpointing:
+            checkpoint_gradients(copy)
         optimizer, _ = make_optimizer(copy, training, 2)
         loader.set_epoch(0)
         try:

@@ -20,7 +20,7 @@ from robust_hub.launch import progress
 from robust_hub.losses import cross_entropy
 from robust_hub.models import PixelClassifier
 from robust_hub.training.config import HEAD_TRAINING, TrainingConfig
-from robust_hub.training.loop import make_optimizer
+from robust_hub.training.optimizer import make_optimizer
 from robust_hub.types import Features, Logits
 
 BATCH = 256

@@ -10,19 +10,17 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
-from timm.optim import create_optimizer_v2
 from timm.utils import ModelEmaV3
-from torch import nn
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import LRScheduler
 
 from robust_hub.data import Loader
 from robust_hub.launch import progress, track
 from robust_hub.methods import Objective
 from robust_hub.models import Passes, PixelClassifier
 from robust_hub.training.config import TrainingConfig
+from robust_hub.training.optimizer import make_optimizer
 from robust_hub.training.resume import load_checkpoint, save_checkpoint
 
-GRADIENT_NORM = 1.0
 STEPS_BETWEEN_CHECKS = 20
 
 
@@ -67,14 +65,6 @@ class Scores:
     robust: float
 
 
-def make_optimizer(module: nn.Module, training: TrainingConfig, steps: int) -> tuple[torch.optim.Optimizer, OneCycleLR]:
-    """Makes the optimizer of a module's weights and the one cycle of its learning rate over that many steps."""
-    optimizer = create_optimizer_v2(module, opt=training.optimizer, lr=training.lr, weight_decay=training.weight_decay)
-    # OneCycleLR divides by zero where the rise would take less than one step.
-    rise = max(0.2, 2 / (steps + 1))
-    return optimizer, OneCycleLR(optimizer, training.lr, total_steps=steps + 1, pct_start=rise, cycle_momentum=False)
-
-
 def train_epoch(
     accelerator: Accelerator,
     objective: Objective,
@@ -83,6 +73,8 @@ def train_epoch(
     averaged: ModelEmaV3,
     loader: Loader,
     state: TrainState,
+    *,
+    clip_grad: float,
 ) -> dict[str, float]:
     """Takes one pass over the training images.
 
@@ -94,6 +86,7 @@ def train_epoch(
         averaged: follows the student's weights, once an optimizer step.
         loader: this process's batches of the epoch.
         state: its step is counted on.
+        clip_grad: largest norm of the gradient of a step; 0 for any.
 
     Returns:
         The mean of the loss and of each of its terms on this process, by name.
@@ -109,8 +102,8 @@ def train_epoch(
         with accelerator.accumulate(objective):
             losses = objective(images, labels, *extras)
             accelerator.backward(losses.total)
-            if accelerator.sync_gradients:
-                accelerator.clip_grad_norm_(objective.parameters(), GRADIENT_NORM)
+            if accelerator.sync_gradients and clip_grad:
+                accelerator.clip_grad_norm_(objective.parameters(), clip_grad)
             optimizer.step()
             optimizer.zero_grad()
         if accelerator.sync_gradients and not accelerator.optimizer_step_was_skipped:
@@ -163,8 +156,12 @@ def fit(
     state = TrainState(passes=objective.passes())
     objective, optimizer = accelerator.prepare(objective, optimizer)
     student = accelerator.unwrap_model(objective).student
-    averaged = ModelEmaV3(student, use_warmup=True)
+    averaged = ModelEmaV3(student, decay=training.fine_tuning.ema_decay, use_warmup=True)
     best = deepcopy(averaged.module)
+    if training.fine_tuning.grad_checkpointing:
+        # Of the copies nobody asks more than logits.
+        checkpoint_gradients(accelerator.unwrap_model(objective))
+    clip_grad = training.fine_tuning.clip_grad
     accelerator.register_for_checkpointing(scheduler, averaged, best, state)
     if resume:
         load_checkpoint(accelerator, checkpoints)
@@ -174,7 +171,7 @@ def fit(
     for epoch in bar:
         start = time.perf_counter()
         loader.set_epoch(epoch)
-        terms = train_epoch(accelerator, objective, optimizer, scheduler, averaged, loader, state)
+        terms = train_epoch(accelerator, objective, optimizer, scheduler, averaged, loader, state, clip_grad=clip_grad)
         state.seconds += time.perf_counter() - start
         state.epoch = epoch + 1
         track(accelerator, {**terms, "lr": float(scheduler.get_last_lr()[0])}, step=state.epoch)
@@ -192,6 +189,20 @@ def fit(
         _check_finite(accelerator, averaged.module.parameters(), state)
         save_checkpoint(accelerator, checkpoints, state.epoch)
     return best, deepcopy(state)
+
+
+def checkpoint_gradients(objective: Objective) -> None:
+    """Lets the backward passes of a student compute activations again, which takes time and saves memory.
+
+    Raises:
+        ValueError: when its network, or the objective, does not allow it.
+    """
+    if objective.needs_second_derivatives:
+        raise ValueError(
+            f"{type(objective).__name__} takes second derivatives, for which activations can't be computed again; drop "
+            "--grad-checkpointing"
+        )
+    objective.student.checkpoint_gradients()
 
 
 def _synchronise(averaged: PixelClassifier) -> None:
