@@ -83,7 +83,9 @@ class Mapping:
         kept = f"{len(self.pairs) - len(changed)} of {len(self.pairs)} layers keep their names"
         if not changed:
             return kept
-        rows = [(pair.source, pair.target, " ".join(map(_sides, _shown(pair))), pair.by) for pair in changed[:MOST_ROWS]]
+        rows = [
+            (pair.source, pair.target, " ".join(map(_sides, _shown(pair))), pair.by) for pair in changed[:MOST_ROWS]
+        ]
         table = tabulate(rows, ("checkpoint", "architecture", "shapes", "by"), tablefmt="github")
         more = f"and {len(changed) - MOST_ROWS:,} more" * (len(changed) > MOST_ROWS)
         return "\n\n".join(filter(None, (kept, table, more, self.doubts)))
