@@ -4,13 +4,12 @@ import pickle
 import pickletools
 import re
 import zipfile
-from io import BufferedIOBase
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
-from typing import cast
 
 
 # Of which a tensor takes 38; the largest networks have thousands.
-MOST_STEPS = 2_500_000
+MOST_STEPS = 2_000_000
 # What all calls are given together, of which a tensor takes 20; a list that is given a thousand times counts as often.
 MOST_GIVEN = 5_000_000
 # Of a tuple, through all tuples in it; as a key it would be gone through as often, however small its pickle is.
@@ -53,8 +52,8 @@ def check_archive(file: Path) -> None:
             # Two readers might take two different ones of equal names.
             if len(pickles) != 1 or len(set(names)) < len(names) or archive.comment:
                 raise pickle.UnpicklingError("it holds parts that torch.save never writes, or lacks data.pkl")
-            with archive.open(pickles[0]) as opened:
-                check_pickle(cast(BufferedIOBase, opened))
+            # At once, as it is read in steps of a byte or two.
+            check_pickle(BytesIO(archive.read(pickles[0])))
     except (zipfile.BadZipFile, NotImplementedError, OSError, EOFError, ValueError, RuntimeError) as error:
         raise pickle.UnpicklingError(str(error)) from error
 
@@ -108,17 +107,18 @@ class _Pickled:
     def __init__(self):
         self.stack: list[_Value] = []
         self.marked: list[list[_Value]] = []
-        self.memo: dict[int, _Value] = {}
+        self.memo: dict[object, _Value] = {}
         self.given = 0
+        self.number = _Value()
 
     def step(self, name: str, argument: object) -> None:
         """Takes one step."""
         if name in PLAIN:
-            self.stack.append(_Value(len(argument) if isinstance(argument, str | bytes) else 1))
+            self.stack.append(_Value(len(argument)) if isinstance(argument, str | bytes) else self.number)
         elif name in PUT:
-            self.memo[int(str(argument))] = self.stack[-1]
+            self.memo[argument] = self.stack[-1]
         elif name in GET:
-            self.stack.append(self.memo[int(str(argument))])
+            self.stack.append(self.memo[argument])
         elif name in TUPLES:
             count = TUPLES[name]
             parts, self.stack = self.stack[len(self.stack) - count :], self.stack[: len(self.stack) - count]

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from robust_hub.conversion.caution import check_archive, check_legacy
-from robust_hub.errors import CheckpointError, close_names, first_line, printable
+from robust_hub.errors import CheckpointError, close_names, first_line, printable, strange_name
 from robust_hub.files import check_safetensors
 
 # What this field calls the weights, the usual names first, then the file itself; an average only where it is alone.
@@ -23,9 +23,9 @@ PREFERRED = ("state_dict", "model_state_dict", "model", "net", "network", "weigh
 # Of dictionaries in dictionaries; one may hold itself.
 DEEPEST = 6
 # Of all dictionaries, wherever they are met; an optimizer is not looked into.
-MOST_SEEN = 1_000_000
+MOST_SEEN = 400_000
 # The largest networks have thousands, whose names have 12 parts.
-MOST_TENSORS, LONGEST_NAME, DEEPEST_NAME = 100_000, 400, 50
+MOST_TENSORS, DEEPEST_NAME = 100_000, 50
 # Of all bytes; one network may stand there twice or three times, which share their tensors.
 MOST_COPIES = 8
 MOST_COMPARED = 1_000
@@ -221,11 +221,11 @@ def _state_dicts(content: object, file: Path) -> dict[str, Mapping]:
 
 
 def _checked(name: str, file: Path) -> str:
-    """Gives a name that can be shown to people."""
-    if len(name) > LONGEST_NAME or name.count(".") >= DEEPEST_NAME or not name.isprintable():
+    """Gives a name that people can be shown."""
+    if strange_name([name]) or name.count(".") > DEEPEST_NAME:
         raise CheckpointError(
-            f"{file} holds the name {name!r:.60}, expected printable ones of up to {LONGEST_NAME} letters and "
-            f"{DEEPEST_NAME} parts; save a plain state_dict"
+            f"{file} must name its tensors so that they can be shown, in up to {DEEPEST_NAME} parts, got "
+            f"{ascii(name):.60}; do not trust it"
         )
     return name
 

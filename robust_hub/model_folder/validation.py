@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from robust_hub.errors import CheckpointError, close_names, first_line
+from robust_hub.errors import CheckpointError, close_names, first_line, strange_name
 from robust_hub.files import check_safetensors
 from robust_hub.names import CONFIG, WEIGHTS
 
@@ -75,9 +75,12 @@ def _count_tensors(file: Path) -> int:
     check_safetensors(file)
     try:
         with safe_open(file, "pt") as weights:
-            return len(weights.keys())
+            names = list(weights.keys())
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{file} is no safetensors file ({first_line(error)}); fetch it again") from error
+    if strange := strange_name(names):
+        raise CheckpointError(f"{file} must name its tensors so that they can be shown, got {strange}; do not trust it")
+    return len(names)
 
 
 def _is_stock(config: dict) -> bool:
