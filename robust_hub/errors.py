@@ -63,7 +63,7 @@ def shortened(sentence: str) -> str:
 def strange_name(names: Iterable[str]) -> str:
     """Finds the first name that people can't be shown, too long or with what steers a terminal; quoted, or empty."""
     strange = next((name for name in names if len(name) > LONGEST_NAME or STEERING.search(name)), "")
-    return f"{ascii(strange):.60}" if strange else ""
+    return f"{strange!a:.60}" if strange else ""
 
 
 def without_secrets(text: str, *tokens: str) -> str:

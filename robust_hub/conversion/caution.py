@@ -4,9 +4,8 @@ import pickle
 import pickletools
 import re
 import zipfile
-from io import BufferedIOBase, BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
-
 
 # Of which a tensor takes 38; the largest networks have thousands.
 MOST_STEPS = 2_000_000
@@ -69,7 +68,7 @@ def check_legacy(file: Path) -> None:
             check_pickle(opened)
 
 
-def check_pickle(opened: BufferedIOBase) -> None:
+def check_pickle(opened: BufferedReader | BytesIO) -> None:
     """Follows a pickle without making what it describes; its reader gives tensors no more than is stored of them.
 
     Raises:

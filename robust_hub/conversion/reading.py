@@ -1,12 +1,11 @@
 """Reads checkpoints that others wrote: their tensors and nothing else, whatever stands around them."""
 
-import os
 import pickle
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 
 import torch
@@ -136,7 +135,9 @@ def bare_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     parts = {name: short.split(".") for name, short in bare.items()}
     if not parts:
         return bare
-    shared = len(os.path.commonprefix([min(parts.values()), max(parts.values())]))
+    # What the first and the last in order share, all do.
+    pairs = zip(min(parts.values()), max(parts.values()), strict=False)
+    shared = len(list(takewhile(lambda words: words[0] == words[1], pairs)))
     lengths = [len(words) for words in parts.values()]
     # Something must be left of each, and a layer's name of one.
     taken = max(0, min(shared, min(lengths) - 1, max(lengths) - 2))
@@ -200,7 +201,8 @@ def _read_pickled(file: Path) -> object:
 def _state_dicts(content: object, file: Path) -> dict[str, Mapping]:
     """Finds dictionaries that hold a matrix or a kernel: those of a network, not an optimizer's or the file's own."""
     found: dict[str, Mapping] = {}
-    left, seen = [((), content)], 0
+    left: list[tuple[tuple[str, ...], object]] = [((), content)]
+    seen = 0
     while left:
         path, inside = left.pop()
         if len(path) > DEEPEST or not isinstance(inside, Mapping):
@@ -225,7 +227,7 @@ def _checked(name: str, file: Path) -> str:
     if strange_name([name]) or name.count(".") > DEEPEST_NAME:
         raise CheckpointError(
             f"{file} must name its tensors so that they can be shown, in up to {DEEPEST_NAME} parts, got "
-            f"{ascii(name):.60}; do not trust it"
+            f"{name!a:.60}; do not trust it"
         )
     return name
 

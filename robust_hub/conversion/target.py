@@ -55,8 +55,8 @@ def count_classes(weights: dict[str, Tensor]) -> int:
     *_, last = sorted((name for name in named if name.count(".") == depth), key=_numbers)
     if len(weights[last]) > MOST_CLASSES:
         raise CheckpointError(
-            f"the checkpoint's last layer {last} has {len(weights[last]):,} outputs, more than {MOST_CLASSES:,} classes; "
-            "leave out with --without what is no classifier"
+            f"the checkpoint's last layer {last} has {len(weights[last]):,} outputs, more than {MOST_CLASSES:,} "
+            "classes; leave out with --without what is no classifier"
         )
     return len(weights[last])
 

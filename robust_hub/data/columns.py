@@ -96,7 +96,9 @@ def check_cells(rows: Dataset, where: Callable[[int], str]) -> None:
         ValueError: when one has neither bytes nor a file.
     """
     cells = rows.data.column("image")
-    lacks, paths = compute.is_null(compute.struct_field(cells, "bytes")), compute.struct_field(cells, "path")
+    # They are written in C++, where types are not seen.
+    stored, paths = (compute.struct_field(cells, name) for name in ("bytes", "path"))  # ty: ignore[missing-attribute]
+    lacks = stored.is_null()
     if rows._indices is not None:
         chosen = rows._indices.column(0)
         lacks, paths = lacks.take(chosen), paths.take(chosen)

@@ -14,8 +14,8 @@ from PIL import Image as PILImage
 from PIL import ImageOps, UnidentifiedImageError
 from timm.data import create_transform
 
-# As Pillow holds them these are 0.9 GB; the largest cameras take 200 megapixels, and a picture of one colour that claims
-# far more fits into a kilobyte.
+# As Pillow holds them these are 0.9 GB; the largest cameras take 200 megapixels, and a file of a kilobyte can claim
+# billions.
 MOST_PIXELS = 15_000**2
 # Pillow's own limit is everybody's, and put back once the header is read.
 OPENING = Lock()

@@ -1,4 +1,4 @@
-"""What the weights of a downloaded model folder must look like before timm builds their network, and how large it is."""
+"""What a downloaded model folder must hold, and how large its network may be, before timm builds it."""
 
 import json
 import re
@@ -29,7 +29,7 @@ SPARE_BYTES = 64 * 2**20
 # Of all that is computed on the way to the weights; timm's networks take 3.1 times these.
 MOST_COMPUTED_A_BYTE = 8
 # For each tensor of the file; timm's networks have 5 modules and weights for each at most, and call 14 functions.
-MOST_PARTS_A_TENSOR, SPARE_PARTS = 24, 1024
+MOST_PARTS_A_TENSOR, SPARE_PARTS = 12, 512
 MOST_CALLS_A_TENSOR, SPARE_CALLS = 128, 8192
 # On the way of one image; the largest of timm's networks compute a tenth of that, 0.4 GB at once and 16 GB in all.
 MOST_FLOPS = 2**45
@@ -147,10 +147,10 @@ class Bounded(TorchFunctionMode):
             self._hooks.callback(hook.remove)
         return super().__enter__()
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> None:
         """Counts no more."""
         self._hooks.close()
-        super().__exit__(*error)
+        super().__exit__(exc_type, exc_val, exc_tb)
 
     def __torch_function__(self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None) -> Any:
         """Calls a function of torch's; counts what it makes, and refuses what is too much."""
@@ -210,7 +210,8 @@ class _Arithmetic(TorchDispatchMode):
 def _refuse_if(is_too_much: bool, what: str) -> None:
     if is_too_much:
         raise CheckpointError(
-            f"{CONFIG} describes a network that {what}, far more than {WEIGHTS} has or any network of timm's needs"
+            f"{CONFIG} describes a network that {what}, far more than {WEIGHTS} has or any network of timm's needs; do "
+            "not trust it"
         )
 
 
