@@ -144,7 +144,7 @@ PICKLES = {
         "it makes far more than it holds",
     ),
     "more steps than there is time": (pickled(b"](", b"N" * 300_000, b"e"), "it takes more than 200,000 steps"),
-    "one dictionary in many places": (pickled(b"}q\1", INSIDE * 6), "holds more than 400,000 names"),
+    "one dictionary in many places": (pickled(b"}q\1", INSIDE * 6), "holds more than 250,000 names"),
     "a text that is not there": (pickled(b"X\xff\xff\xff\x7fa"), "can't be read"),
     "nothing where something is taken": (pickled(b"R"), "can't be read"),
 }

@@ -22,7 +22,7 @@ PREFERRED = ("state_dict", "model_state_dict", "model", "net", "network", "weigh
 # Of dictionaries in dictionaries; one may hold itself.
 DEEPEST = 6
 # Of all dictionaries, wherever they are met; an optimizer is not looked into.
-MOST_SEEN = 400_000
+MOST_SEEN = 250_000
 # The largest networks have thousands, whose names have 12 parts.
 MOST_TENSORS, DEEPEST_NAME = 100_000, 50
 # Of all bytes; one network may stand there twice or three times, which share their tensors.
@@ -214,11 +214,11 @@ def _state_dicts(content: object, file: Path) -> dict[str, Mapping]:
         if not all(isinstance(name, str) for name in inside):
             continue
         if any(isinstance(value, Tensor) and value.ndim > 1 for value in inside.values()):
-            found[".".join(path)] = inside
+            found[_checked(".".join(path), file)] = inside
         below = [(name, value) for name, value in inside.items() if isinstance(value, Mapping)]
         for name, value in reversed(below):
             if not any(word in name.lower() for word in NO_WEIGHTS):
-                left.append(((*path, _checked(name, file)), value))
+                left.append(((*path, name), value))
     return found
 
 
