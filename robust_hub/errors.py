@@ -19,6 +19,10 @@ SECRETS = {
 SHORTEST_SECRET = 6
 # A longer one quotes what a stranger wrote without end.
 LONGEST_SENTENCE = 2_000
+# Of classes and layers; ImageNet's have 140 letters.
+LONGEST_NAME = 300
+# What steers a terminal, turns the direction of what follows, or is no letter of any encoding.
+STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
@@ -59,6 +63,12 @@ def shortened(sentence: str, longest: int = LONGEST_SENTENCE) -> str:
         return sentence
     half = longest // 2
     return f"{sentence[:half]} ... {sentence[-half:]}"
+
+
+def strange_name(names: Iterable[str]) -> str:
+    """Finds the first name that people can't be shown, too long or with what steers a terminal; quoted, or empty."""
+    strange = next((name for name in names if len(name) > LONGEST_NAME or STEERING.search(name)), "")
+    return f"{strange!a:.60}" if strange else ""
 
 
 def without_secrets(text: str, *tokens: str) -> str:

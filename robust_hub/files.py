@@ -147,3 +147,22 @@ def _first(error: ValidationError | RecursionError) -> str:
         return first_line(error)
     wrong = error.errors(include_url=False, include_input=False)[0]
     return f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
+
+
+def check_safetensors(file: Path) -> None:
+    """Checks that a safetensors file does not begin with far more names than any network has; its reader takes all.
+
+    Raises:
+        CheckpointError: when it does.
+    """
+    try:
+        with file.open("rb") as opened:
+            header = int.from_bytes(opened.read(8), "little")
+    except OSError:
+        # Which its reader tells.
+        return
+    if header > MOST_BYTES:
+        raise CheckpointError(
+            f"{file} is no safetensors file of a network ({header:,} bytes of names, of {MOST_BYTES:,} that it may "
+            "have); fetch it again"
+        )

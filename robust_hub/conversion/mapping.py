@@ -16,7 +16,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from robust_hub.conversion.reading import COUNTER
-from robust_hub.conversion.trees import Node, Shape, coarsest_cut, joined, tree_of, unboxed
+from robust_hub.conversion.trees import Node, Shape, by_content, coarsest_cut, joined, tree_of, unboxed
 from robust_hub.errors import CheckpointError
 
 By: TypeAlias = Literal["name", "place", "order"]
@@ -34,6 +34,8 @@ LIKE = {
     "head": "fc",
 }
 NAMED_IN_ERRORS = 3
+# Nobody reads on, and a table takes longer than the mapping.
+MOST_ROWS = 2_000
 OTHER_IMAGES = "say with --model-args the image size that it was trained on, for example '{\"img_size\": 224}'"
 OTHER_NETWORK = "check --architecture and --model-args, and leave layers that the network never uses out with --without"
 
@@ -81,9 +83,12 @@ class Mapping:
         kept = f"{len(self.pairs) - len(changed)} of {len(self.pairs)} layers keep their names"
         if not changed:
             return kept
-        rows = [(pair.source, pair.target, " ".join(map(_sides, _shown(pair))), pair.by) for pair in changed]
+        rows = [
+            (pair.source, pair.target, " ".join(map(_sides, _shown(pair))), pair.by) for pair in changed[:MOST_ROWS]
+        ]
         table = tabulate(rows, ("checkpoint", "architecture", "shapes", "by"), tablefmt="github")
-        return "\n\n".join(filter(None, (kept, table, self.doubts)))
+        more = f"and {len(changed) - MOST_ROWS:,} more" * (len(changed) > MOST_ROWS)
+        return "\n\n".join(filter(None, (kept, table, more, self.doubts)))
 
 
 def _sides(shape: Shape) -> str:
@@ -119,10 +124,11 @@ def _position(tree: Node) -> Callable[[Pair], int]:
 
 
 def _check_all_have_partners(sources: list[Node], targets: list[Node]) -> None:
-    lonely_sources, lonely_targets = _excess(sources, targets), _excess(targets, sources)
-    if not lonely_sources and not lonely_targets:
+    if Counter(node.content for node in sources) == Counter(node.content for node in targets):
         return
-    differing = [_differing(node, lonely_targets) for node in lonely_sources]
+    lonely_sources, lonely_targets = _excess(sources, targets), _excess(targets, sources)
+    namesakes = {node.path: node for node in lonely_targets}
+    differing = [_differing(node, namesakes) for node in lonely_sources]
     # There are as many positions as patches, so that other images have others.
     of_positions = len(lonely_sources) == len(lonely_targets) and all(
         leaves and all("pos" in leaf for leaf in leaves) for leaves in differing
@@ -136,31 +142,31 @@ def _check_all_have_partners(sources: list[Node], targets: list[Node]) -> None:
 
 def _excess(nodes: list[Node], others: list[Node]) -> list[Node]:
     """Gives the nodes that outnumber those of equal content among the others: of each, the last with strange names."""
-    there, names = Counter(other.content for other in others), {other.path for other in others}
-    excess = []
-    for content, count in Counter(node.content for node in nodes).items():
-        alike = [node for node in nodes if node.content == content]
+    there, names = by_content(others), {other.path for other in others}
+    excess = set()
+    for content, alike in by_content(nodes).items():
+        surplus = max(0, len(alike) - len(there.get(content, [])))
         alike.sort(key=lambda node: node.path not in names)
-        excess += alike[len(alike) - max(0, count - there[content]) :]
-    return [node for node in nodes if node in excess]
+        excess |= {id(node) for node in alike[len(alike) - surplus :]}
+    return [node for node in nodes if id(node) in excess]
 
 
 def _told(nodes: list[Node], others: list[Node]) -> str:
     """Names some layers without a partner, each by a tensor that its namesake among the others has of another shape."""
     if not nodes:
         return "none"
-    named = []
+    named, namesakes = [], {other.path: other for other in others}
     for node in nodes[:NAMED_IN_ERRORS]:
-        leaf = next(iter([*_differing(node, others), *(["weight"] if "weight" in node.tensors else node.tensors)]))
+        leaf = next(iter([*_differing(node, namesakes), *(["weight"] if "weight" in node.tensors else node.tensors)]))
         named.append(f"{joined(node.path, leaf)} ({_sides(node.tensors[leaf])})")
     more = f" and {len(nodes) - NAMED_IN_ERRORS} more layers" if len(nodes) > NAMED_IN_ERRORS else ""
     return ", ".join(named) + more
 
 
-def _differing(node: Node, others: list[Node]) -> list[str]:
+def _differing(node: Node, namesakes: dict[str, Node]) -> list[str]:
     """Lists the tensors of a layer that its namesake among the others has of another shape."""
-    namesake = next((other.tensors for other in others if other.path == node.path), {})
-    return [leaf for leaf, shape in node.tensors.items() if namesake.get(leaf, shape) != shape]
+    theirs = namesakes[node.path].tensors if node.path in namesakes else {}
+    return [leaf for leaf, shape in node.tensors.items() if theirs.get(leaf, shape) != shape]
 
 
 def _matched(source: Node, target: Node, by: By, ordered: bool) -> Iterator[Pair]:
@@ -170,10 +176,9 @@ def _matched(source: Node, target: Node, by: By, ordered: bool) -> Iterator[Pair
         yield Pair(source.path, target.path, source.tensors, "name" if source.path == target.path else by)
         return
     sources, targets = coarsest_cut(list(source.children), list(target.children))
-    for content in dict.fromkeys(node.content for node in sources):
-        some = [node for node in sources if node.content == content]
-        others = [node for node in targets if node.content == content]
-        for one, other, how in _told_apart(some, others, source.path, target.path, ordered):
+    others = by_content(targets)
+    for content, some in by_content(sources).items():
+        for one, other, how in _told_apart(some, others[content], source.path, target.path, ordered):
             yield from _matched(one, other, "order" if "order" in (by, how) else "place", ordered)
 
 
@@ -181,12 +186,16 @@ def _told_apart(
     sources: list[Node], targets: list[Node], source_path: str, target_path: str, ordered: bool
 ) -> Iterator[tuple[Node, Node, By]]:
     """Pairs modules of equal content, as many on both sides."""
+    if len(sources) == 1:
+        yield sources[0], targets[0], "place"
+        return
     named, others_named = _by_names(sources, source_path), _by_names(targets, target_path)
     if named.keys() == others_named.keys():
         yield from ((node, others_named[name], "place") for name, node in named.items())
         return
     families, other_families = _families(sources, source_path), _families(targets, target_path)
-    for family in [family for family in families if len(sources) > 1 and family in other_families]:
+    told = set()
+    for family in [family for family in families if family in other_families]:
         members, others = families[family], other_families[family]
         numbers, other_numbers = _by_numbers(members, source_path), _by_numbers(others, target_path)
         if not len(members) == len(others) == len(numbers) == len(other_numbers):
@@ -195,8 +204,8 @@ def _told_apart(
         how = "place" if set(numbers) == set(other_numbers) else "order"
         for one, other in zip(sorted(numbers), sorted(other_numbers), strict=True):
             yield numbers[one], other_numbers[other], how
-        sources = [node for node in sources if node not in members]
-        targets = [node for node in targets if node not in others]
+        told |= {id(node) for node in (*members, *others)}
+    sources, targets = ([node for node in nodes if id(node) not in told] for nodes in (sources, targets))
     if len(sources) == 1:
         yield sources[0], targets[0], "place"
         return
@@ -208,11 +217,16 @@ def _told_apart(
         return
     if len(sources) > 1 and not ordered:
         raise CheckpointError(
-            f"{', '.join(node.path for node in sources)} have equal shapes, and only the order in which the network "
-            "registers them could tell them apart, which a safetensors file does not keep; give the original with "
-            "--original, or a checkpoint written by torch.save"
+            f"{_some_paths(sources)} have equal shapes, and only the order in which the network registers them could "
+            "tell them apart, which a safetensors file does not keep; give the original with --original, or a "
+            "checkpoint written by torch.save"
         )
     yield from ((one, other, "order") for one, other in zip(sources, targets, strict=True))
+
+
+def _some_paths(nodes: list[Node]) -> str:
+    more = f" and {len(nodes) - NAMED_IN_ERRORS} more" if len(nodes) > NAMED_IN_ERRORS else ""
+    return ", ".join(node.path for node in nodes[:NAMED_IN_ERRORS]) + more
 
 
 def _families(nodes: Iterable[Node], root: str) -> dict[str, list[Node]]:

@@ -2,8 +2,10 @@
 
 import pickle
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice, takewhile
 from pathlib import Path
 
 import torch
@@ -11,12 +13,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from robust_hub.errors import CheckpointError, close_names, first_line
+from robust_hub.conversion.caution import check_archive, check_legacy
+from robust_hub.errors import CheckpointError, close_names, first_line, printable, strange_name
+from robust_hub.files import check_safetensors
 
 # What this field calls the weights, the usual names first, then the file itself; an average only where it is alone.
 PREFERRED = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "")
 # Of dictionaries in dictionaries; one may hold itself.
 DEEPEST = 6
+# Of all dictionaries, wherever they are met; an optimizer is not looked into.
+MOST_SEEN = 250_000
+# The largest networks have thousands, whose names have 12 parts.
+MOST_TENSORS, DEEPEST_NAME = 100_000, 50
+# Of all bytes; one network may stand there twice or three times, which share their tensors.
+MOST_COPIES = 8
+MOST_COMPARED = 1_000
+UNREADABLE = (SafetensorError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, OSError)
 NO_WEIGHTS = ("optim", "sched", "scaler")
 # DataParallel, torch.compile, and the classes of MadryLab's robustness put these in front of every name.
 WRAPPERS = ("module", "model", "attacker", "_orig_mod")
@@ -92,7 +104,7 @@ def read_checkpoint(file: Path, *, key: str = "", without: Sequence[str] = ()) -
     Raises:
         CheckpointError: when the file can't be read, needs code, or does not hold the weights of one network.
     """
-    candidates = _state_dicts(_load(file))
+    candidates = _state_dicts(_load(file), file)
     chosen = _choose(candidates, key, file)
     raw = _only_tensors(candidates[chosen], without, file)
     bare, weights, whence = bare_names(raw), {}, {}
@@ -120,12 +132,16 @@ def bare_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """Takes wrappers, and what all names begin with, off each name; leaves a normaliser's tensors out."""
     normalisers = {name for pair in normaliser_names(tensors).items() for name in pair}
     bare = {name: _unwrapped(name) for name in tensors if name not in normalisers}
-    while len({short.split(".")[0] for short in bare.values()}) == 1:
-        rest = {name: short.partition(".")[2] for name, short in bare.items()}
-        if not all(rest.values()) or not any("." in short for short in rest.values()):
-            break
-        bare = rest
-    return bare
+    parts = {name: short.split(".") for name, short in bare.items()}
+    if not parts:
+        return bare
+    # What the first and the last in order share, all do.
+    pairs = zip(min(parts.values()), max(parts.values()), strict=False)
+    shared = len(list(takewhile(lambda words: words[0] == words[1], pairs)))
+    lengths = [len(words) for words in parts.values()]
+    # Something must be left of each, and a layer's name of one.
+    taken = max(0, min(shared, min(lengths) - 1, max(lengths) - 2))
+    return {name: ".".join(words[taken:]) for name, words in parts.items()}
 
 
 def normaliser_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
@@ -148,35 +164,72 @@ def _load(file: Path) -> object:
         near = close_names(str(file), map(str, file.parent.glob("*"))) or "; check the path"
         raise CheckpointError(f"there is no file {file}{near}")
     try:
-        return load_file(file) if _is_safetensors(file) else torch.load(file, weights_only=True, map_location="cpu")
+        return _read_safetensors(file) if _is_safetensors(file) else _read_pickled(file)
     except pickle.UnpicklingError as error:
-        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
+        wanted = re.search(r"GLOBAL ([\w.]{1,80})", str(error))
         if wanted:
             raise CheckpointError(
                 f"{file} is refused, since it can't be unpickled without running code ({wanted[1]}); load it once in a "
                 "sandbox with the library that wrote it, and save its state_dict alone as safetensors"
             ) from error
         unread = error
-    except (SafetensorError, RuntimeError, EOFError, LookupError, TypeError, AttributeError, OSError) as error:
+    except UNREADABLE as error:
         unread = error
     reason = re.search(r"WeightsUnpickler error:\s*(.+)", str(unread))
     raise CheckpointError(
-        f"{file} can't be read ({reason[1] if reason else first_line(unread)}); expected a whole file written by "
-        "torch.save or safetensors, so fetch it again"
+        f"{file} can't be read ({printable(reason[1] if reason else first_line(unread)):.200}); expected a whole file "
+        "written by torch.save or safetensors, so fetch it again"
     ) from unread
 
 
-def _state_dicts(content: object, path: tuple[str, ...] = ()) -> dict[str, Mapping]:
+def _read_safetensors(file: Path) -> object:
+    check_safetensors(file)
+    return load_file(file)
+
+
+def _read_pickled(file: Path) -> object:
+    with file.open("rb") as opened:
+        is_archive = opened.read(4) == b"PK\3\4"
+    (check_archive if is_archive else check_legacy)(file)
+    with warnings.catch_warnings():
+        # Of torch's, to whoever calls it.
+        warnings.simplefilter("ignore")
+        # An archive is mapped, so that nothing is unpacked.
+        return torch.load(file, weights_only=True, map_location="cpu", mmap=is_archive)
+
+
+def _state_dicts(content: object, file: Path) -> dict[str, Mapping]:
     """Finds dictionaries that hold a matrix or a kernel: those of a network, not an optimizer's or the file's own."""
-    if len(path) > DEEPEST or not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
-        return {}
-    found = {}
-    if any(isinstance(value, Tensor) and value.ndim > 1 for value in content.values()):
-        found[".".join(path)] = content
-    for name, value in content.items():
-        if not any(word in name.lower() for word in NO_WEIGHTS):
-            found.update(_state_dicts(value, (*path, name)))
+    found: dict[str, Mapping] = {}
+    left: list[tuple[tuple[str, ...], object]] = [((), content)]
+    seen = 0
+    while left:
+        path, inside = left.pop()
+        if len(path) > DEEPEST or not isinstance(inside, Mapping):
+            continue
+        # One may stand in many places, by many ways.
+        seen += 1 + len(inside)
+        if seen > MOST_SEEN:
+            raise CheckpointError(f"{file} holds more than {MOST_SEEN:,} names; save the model's state_dict alone")
+        if not all(isinstance(name, str) for name in inside):
+            continue
+        if any(isinstance(value, Tensor) and value.ndim > 1 for value in inside.values()):
+            found[_checked(".".join(path), file)] = inside
+        below = [(name, value) for name, value in inside.items() if isinstance(value, Mapping)]
+        for name, value in reversed(below):
+            if not any(word in name.lower() for word in NO_WEIGHTS):
+                left.append(((*path, name), value))
     return found
+
+
+def _checked(name: str, file: Path) -> str:
+    """Gives a name that people can be shown."""
+    if strange_name([name]) or name.count(".") > DEEPEST_NAME:
+        raise CheckpointError(
+            f"{file} must name its tensors so that they can be shown, in up to {DEEPEST_NAME} parts, got "
+            f"{name!a:.60}; do not trust it"
+        )
+    return name
 
 
 def _choose(candidates: Mapping[str, Mapping], key: str, file: Path) -> str:
@@ -201,9 +254,14 @@ def _rank(path: str) -> tuple[int, int]:
 
 
 def _only_tensors(found: Mapping, without: Sequence[str], file: Path) -> dict[str, Tensor]:
+    if len(found) > MOST_TENSORS:
+        raise CheckpointError(f"{file} holds {len(found):,} tensors, more than {MOST_TENSORS:,}; choose with --key")
+    for name in found:
+        _checked(name, file)
     for part in without:
         if not any(_begins(name, part) for name in found):
-            raise CheckpointError(f"--without {part} names nothing in {file}{close_names(part, found)}")
+            near = close_names(part, islice(found, MOST_COMPARED))
+            raise CheckpointError(f"--without {part} names nothing in {file}{near}")
     kept = {name: value for name, value in found.items() if not any(_begins(name, part) for part in without)}
     strange = [name for name, value in kept.items() if not isinstance(value, Tensor)]
     if strange:
@@ -211,6 +269,11 @@ def _only_tensors(found: Mapping, without: Sequence[str], file: Path) -> dict[st
     odd = [name for name, value in kept.items() if not _is_plain(value)]
     if odd:
         raise CheckpointError(f"{_some(odd)} in {file} is not stored as plain numbers; save a plain state_dict")
+    taken, size = sum(value.numel() * value.element_size() for value in kept.values()), file.stat().st_size
+    if taken > MOST_COPIES * size:
+        raise CheckpointError(
+            f"{file} holds tensors of {taken:,} bytes in {size:,}, as if all were copies; save a plain state_dict"
+        )
     broken = [name for name, value in kept.items() if not value.isfinite().all()]
     if broken:
         raise CheckpointError(f"{_some(broken)} in {file} holds values that are not finite; fetch the file again")
@@ -234,9 +297,8 @@ def _equal(one: Tensor, other: Tensor) -> bool:
 
 def _unwrapped(name: str) -> str:
     words = name.split(".")
-    while len(words) > 1 and words[0] in WRAPPERS:
-        words = words[1:]
-    return ".".join(words)
+    start = next((place for place, word in enumerate(words[:-1]) if word not in WRAPPERS), len(words) - 1)
+    return ".".join(words[start:])
 
 
 def _normaliser(tensors: dict[str, Tensor], file: Path) -> Normaliser | None:

@@ -11,6 +11,8 @@ from robust_hub.conversion.reading import Normaliser
 from robust_hub.errors import CheckpointError
 from robust_hub.models import PixelClassifier, create_classifier
 
+# The largest sets have 30,000; a layer of so many takes 0.5 GB.
+MOST_CLASSES = 2**16
 LAST_LAYERS = {"fc", "linear", "logits", "head", "classifier"}
 
 
@@ -42,7 +44,7 @@ def count_classes(weights: dict[str, Tensor]) -> int:
     The least nested is the last, as a safetensors file does not keep the order.
 
     Raises:
-        CheckpointError: when there is no linear layer.
+        CheckpointError: when there is no linear layer, or it has more outputs than there are classes anywhere.
     """
     linear = [name for name, tensor in weights.items() if name.endswith("weight") and _is_linear(tensor)]
     if not linear:
@@ -51,6 +53,11 @@ def count_classes(weights: dict[str, Tensor]) -> int:
     depth = min(name.count(".") for name in named)
     # Of equal numbers, the later.
     *_, last = sorted((name for name in named if name.count(".") == depth), key=_numbers)
+    if len(weights[last]) > MOST_CLASSES:
+        raise CheckpointError(
+            f"the checkpoint's last layer {last} has {len(weights[last]):,} outputs, more than {MOST_CLASSES:,} "
+            "classes; leave out with --without what is no classifier"
+        )
     return len(weights[last])
 
 

@@ -1,7 +1,9 @@
 """A network as a tree of modules, by the names and shapes of its tensors."""
 
-from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from heapq import heappop, heappush
 from itertools import chain
 from typing import TypeAlias
 
@@ -12,7 +14,7 @@ from robust_hub.conversion.reading import COUNTER
 Shape: TypeAlias = tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Node:
     """A module.
 
@@ -33,10 +35,11 @@ class Node:
         """The modules it holds, or itself."""
         return self.children or (self,)
 
-    @property
+    @cached_property
     def leaves(self) -> list["Node"]:
         """The layers at and below it."""
-        return list(chain.from_iterable(child.leaves for child in self.children)) if self.children else [self]
+        own = (child.leaves if child.children else (child,) for child in self.children)
+        return list(chain.from_iterable(own)) if self.children else [self]
 
 
 def tree_of(weights: dict[str, Tensor]) -> Node:
@@ -45,23 +48,24 @@ def tree_of(weights: dict[str, Tensor]) -> Node:
     for name, tensor in weights.items():
         parent, _, leaf = name.rpartition(".")
         modules.setdefault(parent, {})[leaf] = tuple(tensor.shape)
-    return _node("", modules)
+    return _node("", modules, list(modules))
 
 
-def _node(path: str, modules: dict[str, dict[str, Shape]]) -> Node:
-    """Makes the node of a module from those at and below it."""
-    below = {name: tensors for name, tensors in modules.items() if name != path}
+def _node(path: str, modules: dict[str, dict[str, Shape]], inside: list[str]) -> Node:
+    """Makes the node of a module from the names of those at and below it."""
     own = [_leaf(path, modules[path])] if path in modules else []
-    if own and not below:
+    if own and len(inside) == 1:
         return own[0]
     start = len(path) + 1 if path else 0
-    heads = dict.fromkeys(name[start:].split(".")[0] for name in below)
-    children = [
-        _node(child, {name: tensors for name, tensors in below.items() if f"{name}.".startswith(f"{child}.")})
-        for child in (joined(path, head) for head in heads)
-    ]
-    children = (*own, *children)
-    content = Counter(chain.from_iterable(Counter(dict(child.content)).elements() for child in children))
+    below: dict[str, list[str]] = {}
+    for name in inside:
+        if name != path:
+            below.setdefault(name[start:].partition(".")[0], []).append(name)
+    children = (*own, *(_node(joined(path, head), modules, names) for head, names in below.items()))
+    content: dict[tuple, int] = {}
+    for child in children:
+        for layer, count in child.content:
+            content[layer] = content.get(layer, 0) + count
     return Node(path, {}, children, frozenset(content.items()))
 
 
@@ -84,17 +88,49 @@ def unboxed(node: Node) -> Node:
 
 def coarsest_cut(sources: list[Node], targets: list[Node]) -> tuple[list[Node], list[Node]]:
     """Opens modules, the largest first, until both lists hold as many of each content."""
-    while True:
-        counts = [Counter(node.content for node in nodes) for nodes in (sources, targets)]
-        if counts[0] == counts[1]:
-            return sources, targets
+    # Of each content, the modules of both sides; what is opened gives smaller ones, so that each is met but once.
+    groups: dict[frozenset, tuple[list[Node], list[Node]]] = {}
+    waiting: list[tuple[int, int, frozenset]] = []
+    opened: set[int] = set()
+
+    def add(side: int, node: Node) -> None:
+        if node.content not in groups:
+            groups[node.content] = ([], [])
+            heappush(waiting, (-sum(count for _, count in node.content), len(groups), node.content))
+        groups[node.content][side].append(node)
+
+    for side, nodes in enumerate((sources, targets)):
+        for node in nodes:
+            add(side, node)
+    while waiting:
+        *_, content = heappop(waiting)
         # All of equal content are opened at once: which one of them has no partner, nobody knows.
-        uneven = [node for node in (*sources, *targets) if counts[0][node.content] != counts[1][node.content]]
-        largest = max((node for node in uneven if node.children), key=lambda node: len(node.leaves))
-        sources, targets = (
-            list(chain.from_iterable(node.parts if node.content == largest.content else [node] for node in nodes))
-            for nodes in (sources, targets)
-        )
+        while len(groups[content][0]) != len(groups[content][1]):
+            closed = groups[content]
+            groups[content] = ([], [])
+            for side, nodes in enumerate(closed):
+                for node in nodes:
+                    opened.update([id(node)] if node.children else [])
+                    for part in node.parts:
+                        add(side, part)
+    return list(_where_opened(sources, opened)), list(_where_opened(targets, opened))
+
+
+def _where_opened(nodes: Iterable[Node], opened: set[int]) -> Iterator[Node]:
+    """Gives modules in their order, and the parts in the place of those that were opened."""
+    for node in nodes:
+        if id(node) in opened:
+            yield from _where_opened(node.children, opened)
+        else:
+            yield node
+
+
+def by_content(nodes: Iterable[Node]) -> dict[frozenset, list[Node]]:
+    """Groups modules that hold the same, in the order of each content's first appearance."""
+    groups: dict[frozenset, list[Node]] = {}
+    for node in nodes:
+        groups.setdefault(node.content, []).append(node)
+    return groups
 
 
 def joined(parent: str, leaf: str) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from datasets import ClassLabel, Dataset
 
+from robust_hub.errors import strange_name
+
 HIDDEN = -1
 
 
@@ -50,6 +52,8 @@ def settle_classes(
                 f"{name}, split {split} has rows without a label; drop them or name another --label-column"
             )
     names, named, notes = _named(name, splits, label)
+    if strange := strange_name(names):
+        raise ValueError(f"{name} must name its classes so that they can be shown, got {strange}; rename it")
     number = {class_name: index for index, class_name in enumerate(names)}
     labels = {split: np.array([number[each] for each in values], dtype=np.int64) for split, values in named.items()}
     return names, labels, notes

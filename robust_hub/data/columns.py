@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ import numpy as np
 import pyarrow
 from datasets import Array2D, Array3D, ClassLabel, Dataset, Features, Image, LargeList, List, Value
 from PIL import Image as PILImage
+from pyarrow import compute
 
+from robust_hub.data.images import check_cell
 from robust_hub.data.listing import counted, some
 
 # What people call columns whose type tells nothing, whatever the case.
@@ -81,6 +83,27 @@ def with_images(name: str, rows: Dataset, column: str, places: Sequence[Path] = 
         paths = [path for chunk in chunks for path in chunk.field("path").to_pylist()]
         return _of_paths(name, undecoded, column, paths, places)
     return undecoded.cast_column(column, Image())
+
+
+def check_cells(rows: Dataset, where: Callable[[int], str]) -> None:
+    """Checks every cell of an undecoded column `image`, see `check_cell`; no bytes are read.
+
+    Args:
+        rows: a split.
+        where: says where a row is from.
+
+    Raises:
+        ValueError: when one has neither bytes nor a file.
+    """
+    cells = rows.data.column("image")
+    # They are written in C++, where types are not seen.
+    stored, paths = (compute.struct_field(cells, name) for name in ("bytes", "path"))  # ty: ignore[missing-attribute]
+    lacks = stored.is_null()
+    if rows._indices is not None:
+        chosen = rows._indices.column(0)
+        lacks, paths = lacks.take(chosen), paths.take(chosen)
+    for row, path in zip(np.flatnonzero(lacks).tolist(), paths.filter(lacks).to_pylist(), strict=True):
+        check_cell({"bytes": None, "path": path}, where(row))
 
 
 def _of_paths(name: str, rows: Dataset, column: str, cells: list[str | None], places: Sequence[Path]) -> Dataset:

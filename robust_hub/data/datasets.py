@@ -1,6 +1,7 @@
 """A data set as train, validation and test, checked and told before any training starts."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from datasets import Dataset, Image, Value
 from robust_hub.data.builtin import BUILTIN
 from robust_hub.data.classes import compare_with_train, drop_hidden, settle_classes
 from robust_hub.data.collecting import count_classes
-from robust_hub.data.columns import find_image_column, find_label_column, with_images
+from robust_hub.data.columns import check_cells, find_image_column, find_label_column, with_images
 from robust_hub.data.content import Contents, place_of
 from robust_hub.data.duplicates import leave_out, tell_contradictions, tell_copies
 from robust_hub.data.facts import tell_imbalance
@@ -104,6 +105,8 @@ def open_labelled(source: Source, rule: Rule) -> Labelled:
         split: rows.select_columns([image]).rename_columns({image: "image"}).cast_column("image", Image(decode=False))
         for split, rows in splits.items()
     }
+    for split, rows in images.items():
+        check_cells(rows, partial(place_of, split=split, name=name))
     # The first image is opened here, so that a set that can't be read is told at once.
     first = ((images[split][0]["image"], place_of(0, split, name)) for split, rows in in_order.items() if len(rows))
     mode = next((read_mode(*each) for each in first), "")

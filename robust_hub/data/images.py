@@ -1,8 +1,11 @@
 """Decodes one image and brings it to the channels and size a classifier takes."""
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO
+from threading import Lock
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -11,6 +14,11 @@ from PIL import Image as PILImage
 from PIL import ImageOps, UnidentifiedImageError
 from timm.data import create_transform
 
+# As Pillow holds them these are 0.9 GB; the largest cameras take 200 megapixels, and a file of a kilobyte can claim
+# billions.
+MOST_PIXELS = 15_000**2
+# Pillow's own limit is everybody's, and put back once the header is read.
+OPENING = Lock()
 UNREADABLE = (UnidentifiedImageError, PILImage.DecompressionBombError, OSError, SyntaxError, ValueError)
 
 
@@ -36,6 +44,7 @@ def read_row(row: Mapping) -> PILImage.Image:
 def decode_image(cell: dict | None, where: str) -> PILImage.Image:
     """Decodes an image in the mode that it has, and holds it upright; see `read_image`."""
     image = _opened(cell, where)
+    assert cell is not None
     try:
         image.load()
         # Now, as what tells how it was held may be torn where the pixels are not.
@@ -50,17 +59,51 @@ def read_mode(cell: dict | None, where: str) -> str:
 
 
 def _opened(cell: dict | None, where: str) -> PILImage.Image:
-    if cell is None:
-        raise ValueError(f"there is no image at {where}; drop the row")
+    check_cell(cell, where)
+    assert cell is not None
     try:
-        return PILImage.open(BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"])
+        # Pillow would warn of less, and take less than cameras give; the size is known before anything is decoded.
+        with OPENING, _without_limit():
+            image = PILImage.open(BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"])
     except UNREADABLE as error:
         raise ValueError(_unreadable(cell, where)) from error
+    if image.width * image.height > MOST_PIXELS:
+        raise ValueError(
+            f"the image at {where}{_file(cell, where)} has {image.width:,} x {image.height:,} px, more than the "
+            f"{MOST_PIXELS:,} that are read; shrink it or drop the row"
+        )
+    return image
 
 
-def _unreadable(cell: dict | None, where: str) -> str:
-    file = f" ({cell['path']})" if cell and cell["path"] and cell["path"] != where else ""
-    return f"the image at {where}{file} can't be decoded; replace it or drop the row"
+@contextmanager
+def _without_limit() -> Generator[None]:
+    limit, PILImage.MAX_IMAGE_PIXELS = PILImage.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        PILImage.MAX_IMAGE_PIXELS = limit
+
+
+def check_cell(cell: dict | None, where: str) -> None:
+    """Checks that there are bytes, or a file and no device or pipe, which has no end; nothing of it is read.
+
+    Raises:
+        ValueError: when there is neither.
+    """
+    if cell is None or (cell["bytes"] is None and not cell["path"]):
+        raise ValueError(f"there is no image at {where}; drop the row")
+    if cell["bytes"] is None and not os.path.isfile(cell["path"]):
+        raise ValueError(
+            f"the image at {where}{_file(cell, where)} must be in a file, and there is none; bring it or drop the row"
+        )
+
+
+def _unreadable(cell: dict, where: str) -> str:
+    return f"the image at {where}{_file(cell, where)} can't be decoded; replace it or drop the row"
+
+
+def _file(cell: dict, where: str) -> str:
+    return f" ({cell['path']:.300})" if cell["path"] and cell["path"] != where else ""
 
 
 def has_levels(mode: str) -> bool:

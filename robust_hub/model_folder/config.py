@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from robust_hub.errors import CheckpointError
+from robust_hub.errors import CheckpointError, strange_name
 from robust_hub.files import read_json
 from robust_hub.models import CROP_MODES, Preprocessing, describes_network
 from robust_hub.names import CONFIG, CONFIG_KEY, WEIGHTS
@@ -121,5 +121,7 @@ def _check_classes(file: Path, config: dict) -> None:
             raise CheckpointError(f"{file}: num_classes must be a number up to {MOST_CLASSES:,}, got {classes!r:.80}")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise CheckpointError(f"{file}: label_names must be a list of names, got {names!r:.80}")
+        if strange := strange_name(names):
+            raise CheckpointError(f"{file}: label_names must be names that can be shown, got {strange}; rewrite it")
         if names and "num_classes" in place and len(names) != classes:
             raise CheckpointError(f"{file}: {len(names)} label_names do not fit {classes} classes")

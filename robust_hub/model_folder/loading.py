@@ -6,7 +6,7 @@ import timm
 
 from robust_hub.errors import CheckpointError, first_line
 from robust_hub.model_folder.folder import ModelFolder
-from robust_hub.model_folder.validation import Bounded, check_weights
+from robust_hub.model_folder.validation import bounded_by, check_weights
 from robust_hub.models import PixelClassifier
 
 
@@ -23,7 +23,7 @@ def load_folder(folder: ModelFolder, *, num_classes: int | None = None) -> Pixel
     check_weights(folder.path, folder.config)
     # timm writes the number of classes there itself, and a new head may have changed it.
     model_args = {key: value for key, value in folder.config.get("model_args", {}).items() if key != "num_classes"}
-    with Bounded(folder.path):
+    with bounded_by(folder.path):
         return create_pretrained(f"local-dir:{folder.path}", folder.name, model_args, num_classes=num_classes)
 
 

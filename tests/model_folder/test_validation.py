@@ -63,9 +63,9 @@ def load_and_read(name: str) -> None:
         (put("model_args", "embed_dim", 8192), r"more than [\d,]+ bytes, far more than model.safetensors has"),
         (
             lambda config: {**config, "architecture": "vit_giant_patch14_224", "model_args": {}},
-            r"describes a network of more than [\d,]+ bytes",
+            r"describes a network that has more than [\d,]+ bytes",
         ),
-        (put("model_args", "img_size", [32768, 32768]), r"describes a network of more than [\d,]+ bytes"),
+        (put("model_args", "img_size", [32768, 32768]), r"describes a network that has more than [\d,]+ bytes"),
         (put("model_args", "embed_dim", -8), r"can't be loaded \("),
         (put("model_args", "no_such_option", 1), r"can't be loaded \("),
         (put("pretrained_cfg", "input_size", [3, 0, 3]), "input_size must be channels, height and width"),
