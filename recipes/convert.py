@@ -2,6 +2,7 @@
 
     python recipes/convert.py --checkpoint FILE --architecture resnet50 --output FOLDER
         --license mit --data imagenet-1k --threat linf:4/255 --method PGD-AT --origin URL
+    python recipes/convert.py --checkpoint hf-hub:ORG/NAME@REVISION:FILE ...
 
 Takes what torch.save or safetensors wrote: files of MadryLab's robustness, RobustBench and torchvision, CIFAR ResNets,
 and others whose layers are those of the architecture. Nothing in the file is run; one that needs code is refused. Which
@@ -15,7 +16,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robust_hub import conversion, launch, model_folder
+from robust_hub import conversion, hub, launch, model_folder
 from robust_hub.launch import Json, LabelNames, command_line, tell
 from robust_hub.model_folder import Provenance, model_name, short_name
 from robust_hub.models import PixelClassifier
@@ -29,7 +30,7 @@ class Source:
     """What is converted.
 
     Attributes:
-        checkpoint: the file.
+        checkpoint: the file, or hf-hub:ORG/NAME:FILE, with @REVISION behind the NAME if wanted.
         key: which of its state dicts, keys joined by dots; empty to choose by rule.
         without: beginnings of names to leave out, for layers that the network never uses.
         mean: of each channel, in pixel units of [0, 1]; only where the file holds no normaliser.
@@ -38,7 +39,7 @@ class Source:
             runs Python code of this machine, so name only what is trusted.
     """
 
-    checkpoint: Path
+    checkpoint: str
     key: str = ""
     without: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
@@ -53,8 +54,8 @@ class Claims:
     Attributes:
         license: an identifier that the Hub knows, for example mit.
         data: the data set it was trained on.
-        threat: linf:EPS or l2:EPS, in pixel units; what it was trained to withstand.
         method: how it was trained.
+        threat: linf:EPS or l2:EPS, in pixel units; what it was trained to withstand, if anything.
         origin: where it comes from, an address or a citation.
         label_names: class names in the order of the logits, a JSON list of them, or a file with one on each line; none
             where they are not known.
@@ -62,8 +63,8 @@ class Claims:
 
     license: str
     data: str
-    threat: str
     method: str
+    threat: str = ""
     origin: str = ""
     label_names: LabelNames = ()
 
@@ -93,7 +94,8 @@ def convert(config: Config) -> None:
     """Converts a checkpoint and prints how."""
     source = config.source
     check(config)
-    foreign = conversion.read_checkpoint(source.checkpoint, key=source.key, without=source.without)
+    file, called = hub.open_checkpoint(source.checkpoint)
+    foreign = conversion.read_checkpoint(file, key=source.key, without=source.without)
     tell(foreign)
     normaliser = conversion.settle_normaliser(foreign.normaliser, source.mean, source.std)
     num_classes = conversion.count_classes(foreign.weights)
@@ -122,7 +124,10 @@ def convert(config: Config) -> None:
     unproven = ", and ".join(filter(None, (UNPROVEN, mapping.doubts)))
     proof = conversion.prove(original, foreign, classifier) if original else unproven
     tell(proof)
-    model_folder.save(config.output, classifier, provenance_of(config, classifier, proof), label_names=label_names)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    origin = f"Converted from {called} (sha256 {digest})"
+    provenance = provenance_of(config, classifier, origin, proof)
+    model_folder.save(config.output, classifier, provenance, label_names=label_names)
     tell(f"\nwritten: timm.create_model('local-dir:{config.output}', pretrained=True)")
 
 
@@ -137,20 +142,19 @@ def check(config: Config) -> None:
             raise ValueError(f"--{claim} must be stated, got nothing; look it up where the checkpoint is from")
     if config.image_size < 0:
         raise ValueError(f"--image-size must be at least 0, got {config.image_size}")
-    parse_threat(config.claims.threat)
+    if config.claims.threat:
+        parse_threat(config.claims.threat)
     if config.output.exists():
         raise ValueError(f"{config.output} is there already; choose another --output")
     launch.check_apart(config.output)
 
 
-def provenance_of(config: Config, classifier: PixelClassifier, proof: str) -> Provenance:
+def provenance_of(config: Config, classifier: PixelClassifier, origin: str, proof: str) -> Provenance:
     """Collects what the card tells."""
-    claims, threat = config.claims, parse_threat(config.claims.threat)
+    claims, threat = config.claims, parse_threat(config.claims.threat) if config.claims.threat else None
     method, data = (
         re.sub(r"[^a-z0-9-]+", "-", told.lower()).strip("-") for told in (short_name(claims.method), claims.data)
     )
-    file = config.source.checkpoint
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
     whence = f", from {claims.origin}" if claims.origin else ""
     return Provenance(
         name=model_name(config.architecture, method, threat, data),
@@ -158,10 +162,10 @@ def provenance_of(config: Config, classifier: PixelClassifier, proof: str) -> Pr
         parameters=sum(parameter.numel() for parameter in classifier.parameters()),
         method=claims.method,
         data=claims.data,
-        threat=str(threat),
-        eps=threat.eps,
+        threat=str(threat) if threat else "",
+        eps=threat.eps if threat else 0.0,
         command=launch.told_command("python"),
-        origin=f"Converted from {file.name} (sha256 {digest}){whence}; the conversion is {proof}.",
+        origin=f"{origin}{whence}; the conversion is {proof}.",
         license=claims.license.strip(),
     )
 

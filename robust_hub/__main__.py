@@ -52,7 +52,7 @@ def show(name: tyro.conf.Positional[str]) -> None:
         "method": provenance.method,
         "teacher": f"{teacher.name}, {teacher.license or 'no licence stated'}" if teacher else "none",
         "starts from": provenance.starts_from or "an untrained network",
-        "threat": provenance.threat,
+        "threat": provenance.threat or "none: nobody made it robust",
         "licence": provenance.license or "not stated",
         "command": provenance.command,
     }

@@ -99,7 +99,7 @@ def open_folder(name: str, files: Sequence[str] = (CONFIG, WEIGHTS)) -> ModelFol
     repository, _, revision = where.partition("@")
     checksums = {}
     for file in (CONFIG, *(file for file in files if file != CONFIG)):
-        fetched, checksums[file] = _fetch_file(repository, file, revision)
+        fetched, checksums[file] = fetch_file(repository, file, revision)
         # The others are of the same commit, whatever is pushed meanwhile.
         revision = fetched.parent.name
     pinned = f"hf-hub:{repository}@{revision}"
@@ -168,7 +168,7 @@ def _why(error: Exception) -> str:
     return next((reason for kind, reason in reasons.items() if isinstance(error, kind)), first_line(error))
 
 
-def _fetch_file(repository: str, file: str, revision: str) -> tuple[Path, str]:
+def fetch_file(repository: str, file: str, revision: str) -> tuple[Path, str]:
     """Gives one file of a repository, from the cache where it can, and its sha256.
 
     The cache names a file by its checksum, which is compared: the client compares sizes only.

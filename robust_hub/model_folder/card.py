@@ -63,6 +63,7 @@ def write_card(provenance: Provenance, report: Report | None, *, channels: int =
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    threat = report.threat if report else provenance.threat
     environment.filters |= {"code": _code, "fenced": _fenced, "quoted": _quoted}
     text = environment.get_template("card_template.md").render(
         provenance=provenance,
@@ -70,7 +71,7 @@ def write_card(provenance: Provenance, report: Report | None, *, channels: int =
         stock=is_stock(provenance.architecture),
         channels=channels,
         is_at_chance=report is not None and _is_at_chance(report),
-        threat=parse_threat(report.threat if report else provenance.threat),
+        threat=parse_threat(threat) if threat else None,
         pictures={file: caption for file, caption in provenance.pictures.items() if PICTURE.fullmatch(file)},
         protocol="" if report is None else report.protocol,
         is_auto_attack=report is not None and report.protocol == AUTO_ATTACK,
@@ -115,6 +116,7 @@ def _front_matter(provenance: Provenance, report: Report | None) -> str:
             TAG: ModelInfo.of(provenance, report).plain(),
         }
     )
+    is_robust = bool(provenance.threat) and not (report is not None and _is_at_chance(report))
     card = ModelCardData(
         library_name="timm",
         pipeline_tag="image-classification",
@@ -123,8 +125,8 @@ def _front_matter(provenance: Provenance, report: Report | None) -> str:
             "image-classification",
             "timm",
             TAG,
-            *([] if report is not None and _is_at_chance(report) else ["adversarial-robustness"]),
-            provenance.threat.partition(":")[0],
+            *(["adversarial-robustness"] if is_robust else []),
+            *([provenance.threat.partition(":")[0]] if provenance.threat else []),
             method,
             *([f"arxiv:{paper.arxiv}"] if paper else []),
         ],

@@ -65,8 +65,8 @@ class Provenance:
         parameters: number of weights.
         method: the training objective, as it prints itself.
         data: the data set.
-        threat: what it should withstand, as `parse_threat` reads it.
-        eps: radius of the threat in pixel units.
+        threat: what it should withstand, as `parse_threat` reads it; empty for a model that nobody made robust.
+        eps: radius of the threat in pixel units; 0 without one.
         command: what made it.
         teacher: who taught it; None when nobody did.
         starts_from: the model whose weights it starts from; empty for an untrained network.
@@ -122,6 +122,7 @@ def short_name(method: str) -> str:
     return method.split("(")[0].lower()
 
 
-def model_name(architecture: str, method: str, threat: Threat, data: str) -> str:
-    """Makes a model's name: architecture.method_threat_data."""
-    return f"{architecture}.{short_name(method)}_{str(threat).replace(':', '').removesuffix('/255')}_{data}"
+def model_name(architecture: str, method: str, threat: Threat | None, data: str) -> str:
+    """Makes a model's name: architecture.method_threat_data, without a threat where nobody made it robust."""
+    withstands = f"{threat}_".replace(":", "").replace("/255", "") if threat else ""
+    return f"{architecture}.{short_name(method)}_{withstands}{data}"

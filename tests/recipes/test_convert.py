@@ -12,6 +12,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from huggingface_hub import ModelCard, constants
 from torch import nn
 
 from recipes import convert
@@ -29,6 +30,7 @@ from tests.conversion.test_conversion import (
     randomised,
     safetensors,
 )
+from tests.loopback_hub.server import File, Repository
 
 ROOT = Path(__file__).parents[2]
 CLAIMS = Claims(license="mit", data="CIFAR 10", threat="linf:8/255", method="PGD-AT(steps=7)", origin="a paper")
@@ -36,7 +38,7 @@ CLAIMS = Claims(license="mit", data="CIFAR 10", threat="linf:8/255", method="PGD
 
 def config(tmp_path, **changes) -> Config:
     architecture, model_args = CNN
-    source = Source(tmp_path / "a.pt", mean=MEAN, std=STD)
+    source = Source(str(tmp_path / "a.pt"), mean=MEAN, std=STD)
     return Config(
         **{
             "source": source,
@@ -97,7 +99,7 @@ def test_the_folder_tells_where_it_comes_from_and_under_which_licence(tmp_path):
 
 def test_what_was_found_and_the_mapping_are_shown_before_the_proof(tmp_path, capsys):
     safetensors(tmp_path / "a.safetensors", nn.Sequential(Normalise(), randomised(cifar_resnet())))
-    source = Source(tmp_path / "a.safetensors", original="tests.conversion.test_conversion:cifar_resnet_of_pixels")
+    source = Source(str(tmp_path / "a.safetensors"), original="tests.conversion.test_conversion:cifar_resnet_of_pixels")
     convert.convert(config(tmp_path, source=source))
     shown = capsys.readouterr().out
     parts = (
@@ -118,7 +120,7 @@ def test_what_was_found_and_the_mapping_are_shown_before_the_proof(tmp_path, cap
 def test_pixels_as_they_are_can_be_stated(tmp_path):
     network = randomised(cifar_resnet())
     bare(tmp_path / "a.pt", network)
-    convert.convert(config(tmp_path, source=Source(tmp_path / "a.pt", mean=(0.0,) * 3, std=(1.0,) * 3)))
+    convert.convert(config(tmp_path, source=Source(str(tmp_path / "a.pt"), mean=(0.0,) * 3, std=(1.0,) * 3)))
     model = hub.load(f"local-dir:{tmp_path / 'out'}")
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
@@ -167,3 +169,50 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(ValueError, match="is there already; choose another --output"):
         convert.convert(config(tmp_path))
+
+
+def test_a_checkpoint_of_a_repository_is_fetched_at_one_commit_and_named_by_it(tmp_path, empty_hub, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    original = randomised(torchvision.models.resnet18(num_classes=4))
+    madry(tmp_path / "a.pt", original)
+    content = (tmp_path / "a.pt").read_bytes()
+    repository = empty_hub.add(Repository("models", "tiny-org/net", private=False), author="writer")
+    commit = repository.commit({"weights/linf 4.pt": File(content, lfs=True)}, "Weights.", author="writer").id
+    repository.commit({"weights/linf 4.pt": File(b"other", lfs=True)}, "Others.", author="writer")
+    bad = config(tmp_path)
+    source = replace(bad.source, checkpoint=f"hf-hub:tiny-org/net@{commit}:weights/linf 4.pt", mean=(), std=())
+    convert.convert(replace(bad, source=source, architecture="resnet18", model_args={}, image_size=32))
+    told = json.loads((tmp_path / "out" / "config.json").read_text())["robustness"]["origin"]
+    place = f"hf-hub:tiny-org/net@{commit}:weights/linf 4.pt"
+    assert told.startswith(f"Converted from {place} (sha256 {sha256(content).hexdigest()}), from a paper")
+    loaded = hub.load(f"local-dir:{tmp_path / 'out'}")
+    images = torch.rand(2, 3, 32, 32)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    with torch.no_grad():
+        assert torch.equal(loaded.eval()(images), original((images - mean) / std))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("https://example.org/a.pt", "is an address, and nobody can tell what it gives tomorrow; download the file"),
+        ("hf-hub:tiny-org/net", "must be named hf-hub:ORG/NAME:FILE, got hf-hub:tiny-org/net"),
+        ("hf-hub:tiny-org/net:../../a.pt", "must be named hf-hub:ORG/NAME:FILE"),
+        ("hf-hub:tiny-org/net:gone.pt", "the Hub did not give gone.pt of tiny-org/net (there is no such repository"),
+        ("gone.pt", "there is no checkpoint gone.pt; give a file, or hf-hub:ORG/NAME:FILE"),
+    ],
+)
+def test_a_checkpoint_that_is_nowhere_is_told(tmp_path, empty_hub, name, message):
+    bad = config(tmp_path)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        convert.convert(replace(bad, source=replace(bad.source, checkpoint=name)))
+
+
+def test_a_plain_checkpoint_needs_no_threat_and_its_card_claims_none(tmp_path):
+    bare(tmp_path / "a.pt", randomised(cifar_resnet()))
+    convert.convert(config(tmp_path, claims=replace(CLAIMS, threat="", method="plain")))
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert "# resnet18_cifar.plain_cifar-10" in card.text
+    assert "Nobody made it robust" in card.text
+    assert "Threat model" not in card.text
+    assert not {"adversarial-robustness", "linf", ""} & set(card.data.tags)
