@@ -63,7 +63,7 @@ def show(name: tyro.conf.Positional[str]) -> None:
             "needs": "timm" if info.stock else "timm, and `import robust_hub` first",
             "claims clean accuracy": f"{info.clean_accuracy} % of {info.clean_accuracy.n}",
             "claims robust accuracy": f"{info.robust_accuracy} % of {info.robust_accuracy.n}, {info.protocol}",
-            "measured by": info.measured_by or "its publisher",
+            "claims measured by": info.measured_by or "its publisher",
             "claims honesty": f"{info.flagged} of {info.checks} checks flagged",
         }
     tell(tabulate(rows.items(), tablefmt="plain", maxcolwidths=[None, 100]))

@@ -4,6 +4,7 @@ from .builtin import BUILTIN as BUILTIN
 from .datasets import load_data as load_data
 from .datasets import load_test_data as load_test_data
 from .facts import DataFacts as DataFacts
+from .finding import Found as Found
 from .finding import find_images as find_images
 from .fingerprint import Fingerprints as Fingerprints
 from .fingerprint import data_sha256 as data_sha256

@@ -1,7 +1,6 @@
 """What tested images are known by, so that they are found again however a set is encoded, named and ordered."""
 
 import hashlib
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
+from robust_hub.data.images import check_cell
 from robust_hub.data.three_splits import Data, drawn, subset
 
 
@@ -78,13 +78,6 @@ def _pixels(data: Data, n: int) -> np.ndarray:
 
 
 def _encoded(cell: dict | None, where: str) -> bytes:
-    """Gives the encoded bytes of an image; a path may lead to what has no end, or to nobody who writes."""
-    if cell is not None and cell["bytes"] is not None:
-        return cell["bytes"]
-    file = Path(cell["path"]) if cell is not None and cell["path"] else None
-    try:
-        if file is not None and stat.S_ISREG(file.stat().st_mode):
-            return file.read_bytes()
-    except OSError:
-        pass
-    raise ValueError(f"there is no image at {where}; drop the row")
+    check_cell(cell, where)
+    assert cell is not None
+    return cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()

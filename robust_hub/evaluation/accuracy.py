@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Images that a spot check attacks, where nobody says how many.
+# Images that a spot check attacks, where nobody says how many; here, as the command line starts without torch.
 SPOTS = 80
 
 

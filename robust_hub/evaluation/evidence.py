@@ -1,6 +1,6 @@
 """Evidence: the perturbations of an evaluation and what its images are known by, as one file to publish."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,10 @@ from safetensors.torch import save_file
 from robust_hub.data import Fingerprints
 from robust_hub.errors import CheckpointError, first_line
 from robust_hub.evaluation.perturbations import Perturbations
-from robust_hub.files import whole_file
+from robust_hub.files import check_safetensors, whole_file
 
 # Of indices, predicted, scale and perturbation.
 KINDS = [(torch.int64, 1), (torch.int64, 1), (torch.float32, 1), (torch.int16, 4)]
-# Tensors that tell the images, as int64.
-KNOWN_BY = ("pixels", "encoded")
 # A file that tells none has the first.
 FORMAT = 2
 
@@ -67,13 +65,15 @@ class Evidence:
         Raises:
             CheckpointError: when the file is something else.
         """
+        check_safetensors(file)
+        names = [field.name for field in fields(Fingerprints)]
         try:
             with safe_open(file, "pt") as opened:
                 told = opened.metadata() or {}
                 if (kept := told.get("format", "1")) not in ("1", str(FORMAT)):
                     raise CheckpointError(f"{file} has format {kept:.20}, of a newer robust_hub; update that")
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            known = {name: tensors.pop(name) for name in KNOWN_BY} if "format" in told else {}
+            known = {name: tensors.pop(name) for name in names} if "format" in told else {}
             perturbations, covered = Perturbations(**tensors), int(told.get("covered", tested))
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, CheckpointError):

@@ -64,9 +64,11 @@ class Perturbations:
         """
         adversarial = self.adversarial(images)
         with torch.no_grad():
-            predicted = classifier(adversarial).argmax(1) if len(self) else self.predicted
+            logits = classifier(adversarial) if len(self) else adversarial.new_zeros(0, 1)
+        # The largest of logits that are no numbers is none of them.
+        predicted = torch.where(logits.isfinite().all(1), logits.argmax(1), -1) if len(self) else self.predicted
         inside = threat.norm(adversarial - images) <= threat.eps * (1 + ROUNDING)
-        return predicted, inside & (predicted != labels)
+        return predicted, inside & (predicted != labels) & (predicted >= 0)
 
     def rows(self, chosen: Tensor) -> "Perturbations":
         """Picks rows, by a mask or by numbers."""

@@ -137,6 +137,8 @@ class Report:
                 values["attacks"]
             ):
                 raise ValueError("its labels and attacks must be those of its masks")
+            if len(set(values["label_names"])) < len(values["label_names"]):
+                raise ValueError("its label_names must differ")
             if any(check.flagged != check.is_beyond for check in values["checks"]):
                 raise ValueError("its flags are not those of what its checks measured")
         except ValueError as error:

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from robust_hub.attacks import PGD, eval_mode
+from robust_hub.attacks import ascend, eval_mode
 from robust_hub.data import Loader
 from robust_hub.evaluation.robust_accuracy import right, strict_float32
+from robust_hub.losses import margin
 from robust_hub.threats import Threat
 
 STEPS = 10
@@ -46,17 +47,24 @@ class SpotCheck:
 
 
 def check_spots(classifier: nn.Module, loader: Loader, threat: Threat) -> SpotCheck:
-    """Attacks images by PGD.
+    """Attacks images by PGD on the margin, whose gradient no scale of the logits can make zero.
 
     Args:
         classifier: in eval mode.
         loader: of images that an evaluation calls robust.
         threat: the ball.
     """
-    attack, images, fooled = PGD.standard(threat, steps=STEPS), 0, 0
+    images = fooled = 0
     with eval_mode(classifier), strict_float32():
         for batch, labels in loader:
-            adversarial = attack(classifier, batch, labels)
+            adversarial = ascend(
+                lambda pixels, labels=labels: margin(classifier(pixels), labels),
+                batch,
+                threat.sample(batch),
+                threat=threat,
+                steps=STEPS,
+                step_size=2.5 * threat.eps / STEPS,
+            )
             fooled += int((~right(classifier, adversarial, labels)).sum())
             images += len(labels)
-    return SpotCheck(repr(attack), images, fooled)
+    return SpotCheck(f"PGD-{STEPS} on the margin", images, fooled)

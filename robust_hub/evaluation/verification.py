@@ -8,6 +8,7 @@ from datasets import Dataset
 
 from robust_hub.data import (
     BUILTIN,
+    Source,
     batch_size_for,
     data_sha256,
     evaluation_loader,
@@ -38,6 +39,7 @@ class Verified:
 
     Attributes:
         report: of the evaluation.
+        images: how many images of which split they are, where that is known.
         clean: accuracy on its images, measured again.
         robust: accuracy on the images that the evidence covers that is left by the perturbations that were confirmed;
             an upper bound.
@@ -47,6 +49,7 @@ class Verified:
     """
 
     report: Report
+    images: str
     clean: Accuracy
     robust: Accuracy
     confirmed: int
@@ -60,6 +63,7 @@ class Verified:
         bound = f"at most {self.robust} %{covered}, verified here" if self.perturbations else "confirmed by nothing"
         lines = [
             f"{self.report.model} on {self.report.source.data}, {self.report.threat}, {self.clean.n} test images",
+            *([f"the images are {self.images}, as the evaluation chose them"] if self.images else []),
             f"clean accuracy: {self.clean} %, verified here; claimed: {evaluation.clean_accuracy} %",
             f"confirmed: {self.confirmed} of {self.perturbations} perturbations lie in the ball and fool the model",
             f"robust accuracy is {bound}; claimed: {evaluation.robust_accuracy} %, {self.report.protocol}",
@@ -94,7 +98,9 @@ def verify_evaluation(
             f"the weights of {report.model} are not those that {folder} is about; evaluate them again"
         )
     preprocessing = report.preprocessing or Preprocessing.of_before(classifier.input_size)
-    if preprocessing.input_size != classifier.input_size:
+    # Those of before were shown other images than the model's users show it, and say so by telling nothing.
+    expected = classifier.preprocessing if report.preprocessing else Preprocessing.of_before(classifier.input_size)
+    if preprocessing != expected:
         raise CheckpointError(
             f"{folder} is about images of {preprocessing}, and the model takes {classifier.preprocessing}; evaluate it "
             "again"
@@ -108,7 +114,8 @@ def verify_evaluation(
         )
     if (folder / WEIGHTS).is_file() and not data and report.source.data not in BUILTIN and not _is_of_the_hub(report):
         raise CheckpointError(f"{folder} calls its data set '{report.source.data}'; say where that is with --data")
-    rows = _tested(replace(report, source=replace(report.source, data=data or report.source.data)), evidence, folder)
+    source = replace(report.source, data=data or report.source.data)
+    rows, images = _tested(source, report, evidence, folder)
     device, batch_size = classifier.mean.device, batch_size_for(classifier.input_size, most=BATCH)
     loader = evaluation_loader(rows, preprocessing, batch_size=batch_size, device=device)
     threat = parse_threat(report.threat)
@@ -121,12 +128,14 @@ def verify_evaluation(
         raise CheckpointError(f"{(~confirmed).sum()} perturbations do not do what {folder} says")
     called_robust = np.flatnonzero(evaluation.robust & clean)
     chosen = np.sort(generator.permutation(called_robust)[:spot_check])
-    attacked = evaluation_loader(rows.select(chosen), preprocessing, batch_size=batch_size, device=device)
+    # Its backward passes keep what forward passes forget.
+    attacked = evaluation_loader(rows.select(chosen), preprocessing, batch_size=max(1, batch_size // 8), device=device)
     spots = check_spots(classifier, attacked, threat)
     if spots.contradicts:
         raise CheckpointError(f"{folder} claims too much: {spots}")
     return Verified(
         report,
+        images,
         Accuracy.of(clean),
         Accuracy.of(robust[: evidence.covered]),
         int(confirmed.sum()),
@@ -135,20 +144,22 @@ def verify_evaluation(
     )
 
 
-def _tested(report: Report, evidence: Evidence, folder: Path) -> Dataset:
-    """Finds the images that were tested, in the order of the evaluation."""
-    source, labels = report.source, report.evaluation.labels
-    images = evidence.images
+def _tested(source: Source, report: Report, evidence: Evidence, folder: Path) -> tuple[Dataset, str]:
+    """Finds the images that were tested, in the order of the evaluation, and tells what they are of."""
+    images, labels = evidence.images, report.evaluation.labels
     try:
         if images is None:
+            if source.group_by:
+                raise CheckpointError(f"{folder} divides its data by a pattern and keeps no hashes; evaluate again")
             known = in_order_of(load_test_data(source, rule=report.rule), report.label_names)
             rows = subset(known.test, source.test_images)
             if sha256_in_order(rows) != report.data_sha256 or len(rows) != len(labels):
                 raise CheckpointError(f"the images of {source.data} are not those that {folder} is about")
-            return rows
+            return rows, ""
         if data_sha256(images.pixels, [report.label_names[label] for label in labels]) != report.data_sha256:
             raise CheckpointError(f"{folder / EVIDENCE} is of other images than the evaluation; evaluate again")
-        return find_images(source, images, labels, report.label_names)
+        found = find_images(source, images, labels, report.label_names)
+        return found.rows, found.told
     except CheckpointError:
         raise
     except ValueError as error:

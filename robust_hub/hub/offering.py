@@ -7,13 +7,12 @@ from tempfile import TemporaryDirectory
 from huggingface_hub import HfApi
 
 from robust_hub.errors import CheckpointError
-from robust_hub.evaluation import Report
+from robust_hub.evaluation import Accuracy, Report
 from robust_hub.hub.destination import Destination
 from robust_hub.hub.fetching import download, told_by_the_hub
 from robust_hub.hub.publishing import Published, publish
 from robust_hub.hub.verification import verify
 from robust_hub.model_folder import ModelFolder, add_evaluation
-from robust_hub.threats import parse_threat
 
 
 def offer_evaluation(place: str, report: Report, measured: Path) -> Published:
@@ -25,32 +24,42 @@ def offer_evaluation(place: str, report: Report, measured: Path) -> Published:
         measured: the folder that evaluate.py wrote.
 
     Raises:
-        CheckpointError: when it does not lower the claim, its evidence is not confirmed, or the Hub refuses.
+        CheckpointError: when its evidence does not prove clearly less than is claimed, the repository has changed
+            since, or the Hub refuses.
     """
-    repository = place.removeprefix("hf-hub:").partition("@")[0]
+    repository, _, commit = place.removeprefix("hf-hub:").partition("@")
+    with told_by_the_hub("the Hub does not tell who you are", "log in with `hf auth login`, or set HF_TOKEN"):
+        api = HfApi()
+        by, newest = api.whoami()["name"], api.model_info(repository).sha
+    if commit != newest:
+        raise CheckpointError(
+            f"{repository} has changed since {commit[:12]}, which was evaluated; evaluate hf-hub:{repository} as it is"
+        )
     with TemporaryDirectory() as beside:
         # Its name is in the title of the pull request.
         folder = Path(beside) / f"an evaluation of {repository.rpartition('/')[2]}"
         download(place, folder)
-        _check_that_it_lowers(repository, ModelFolder.at(folder), report)
-        with told_by_the_hub("the Hub does not tell who you are", "log in with `hf auth login`, or set HF_TOKEN"):
-            by = HfApi().whoami()["name"]
+        claimed = _claimed(repository, ModelFolder.at(folder), report)
         add_evaluation(folder, replace(report, by=by), measured)
-        verify(f"local-dir:{folder}", data=report.source.data)
+        proven = verify(f"local-dir:{folder}", data=report.source.data, spot_check=0).robust
+        if proven.high >= claimed.value:
+            raise CheckpointError(
+                f"{repository} claims a robust accuracy of {claimed} % and the evidence proves that it is at most "
+                f"{proven} %, which is not clearly less; the evaluation stays in its folder"
+            )
         return publish(folder, Destination(repository, create_pr=True))
 
 
-def _check_that_it_lowers(repository: str, folder: ModelFolder, report: Report) -> None:
-    claimed, measured = folder.info, report.evaluation.robust_accuracy
+def _claimed(repository: str, folder: ModelFolder, report: Report) -> Accuracy:
+    """Gives the robust accuracy that is claimed, where an evaluation is of the same data and threat."""
+    claimed = folder.info
     if claimed is None:
-        return
-    if parse_threat(claimed.threat) != parse_threat(report.threat):
-        raise CheckpointError(
-            f"{repository} claims to withstand {claimed.threat} and the evaluation is of {report.threat}, so there is "
-            "nothing to correct; evaluate that threat"
-        )
-    if measured.value >= claimed.robust_accuracy.value:
-        raise CheckpointError(
-            f"{repository} claims a robust accuracy of {claimed.robust_accuracy} % and the evaluation leaves "
-            f"{measured} %, so there is nothing to correct; the evaluation stays in its folder"
-        )
+        raise CheckpointError(f"{repository} claims no robust accuracy, so there is nothing to correct")
+    told = {"data": (claimed.data, report.data), "threat": (claimed.threat, report.threat)}
+    for what, (theirs, ours) in told.items():
+        if theirs != ours:
+            raise CheckpointError(
+                f"{repository} claims its figures for the {what} {theirs} and the evaluation is of {ours}, so there is "
+                "nothing to correct; evaluate the same"
+            )
+    return claimed.robust_accuracy

@@ -1,14 +1,16 @@
 """Verifies what a folder claims, with the model that its evaluation is about."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from robust_hub.errors import CheckpointError
 from robust_hub.evaluation import SPOTS, Report, Verified, verify_evaluation
 from robust_hub.hub.fetching import open_folder
 from robust_hub.hub.loading import load
 from robust_hub.model_folder import check_claims, load_folder
-from robust_hub.names import CARD, CONFIG, EVALUATION, EVIDENCE, SOURCES, WEIGHTS
+from robust_hub.names import CARD, CONFIG, ENTRIES, EVALUATION, EVIDENCE, SOURCES, WEIGHTS
 
 
 def verify(name: str, *, data: str = "", spot_check: int = SPOTS) -> Verified:
@@ -20,6 +22,7 @@ def verify(name: str, *, data: str = "", spot_check: int = SPOTS) -> Verified:
         spot_check: attacks so many images, drawn at random; none where it is 0.
 
     Raises:
+        ValueError: when the number of images is negative.
         CheckpointError: when card, config.json and evaluation tell different things; when weights, images or
             perturbations are not the evaluation's, or do not do what it says; or when the attack fools what it says
             can't be fooled.
@@ -27,12 +30,17 @@ def verify(name: str, *, data: str = "", spot_check: int = SPOTS) -> Verified:
     if spot_check < 0:
         raise ValueError(f"--spot-check must be at least 0, got {spot_check}")
     # Nobody should know before which images are attacked.
-    how = {"data": data, "spot_check": spot_check, "generator": np.random.default_rng()}
+    generator = np.random.default_rng()
     path = Path(name).expanduser()
     is_path = not name.startswith(SOURCES) and path.is_dir()
     if is_path and not (path / CONFIG).is_file():
-        return verify_evaluation(load(Report.read(path).model), path, **how)
+        classifier = load(Report.read(path).model)
+        return verify_evaluation(classifier, path, data=data, spot_check=spot_check, generator=generator)
     place = f"local-dir:{name}" if is_path else name
     folder = open_folder(place, [CONFIG, WEIGHTS, EVALUATION, EVIDENCE, CARD])
+    with suppress(CheckpointError):
+        # Not every folder has entries.
+        open_folder(folder.place, [ENTRIES.as_posix()])
     check_claims(folder, Report.read(folder.path))
-    return verify_evaluation(load_folder(folder), folder.path, **how)
+    classifier = load_folder(folder)
+    return verify_evaluation(classifier, folder.path, data=data, spot_check=spot_check, generator=generator)

@@ -1,9 +1,9 @@
-"""One-step robust distillation: the teacher's predictions under attack, at the price of two passes an image."""
+"""One-step robust distillation: the teacher's predictions under an attack of one step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 
@@ -13,6 +13,9 @@ from robust_hub.methods.base import Losses, Objective, Options, check_at_least, 
 from robust_hub.models import PixelClassifier, Teacher
 from robust_hub.threats import Threat
 from robust_hub.types import Images, Labels, Logits
+
+Direction = Literal["divergence", "labels"]
+Target = Literal["clean", "perturbed"]
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,8 @@ class RSLADOptions(Options):
     """
 
     method: ClassVar[str] = "RSLAD"
-    direction: Literal["divergence", "labels"] = "divergence"
-    target: Literal["clean", "perturbed"] = "clean"
+    direction: Direction = "divergence"
+    target: Target = "clean"
     noise: float = 2.0
     clean_weight: float = 0.0
     temperature: float = 1.0
@@ -39,7 +42,8 @@ class RSLADOptions(Options):
 class RSLAD(Objective):
     """The divergence of the student's predictions from the teacher's, at images one step up that divergence.
 
-    The student sees images moved along its own gradient, so this is no method of natural images only.
+    An image takes two passes of the student each way, and one to three forward passes of the teacher. The student
+    learns from images moved along its own gradient alone, unless clean ones are weighed in.
 
     Args:
         student: the classifier to train.
@@ -61,6 +65,9 @@ class RSLAD(Objective):
     ):
         super().__init__()
         check_same_task(student, teacher)
+        for name, known in (("direction", get_args(Direction)), ("target", get_args(Target))):
+            if getattr(options, name) not in known:
+                raise ValueError(f"RSLAD needs {name} to be one of {', '.join(known)}, got {getattr(options, name)}")
         check_at_least(0, "RSLAD", noise=options.noise, clean_weight=options.clean_weight)
         check_at_least(0.1, "RSLAD", temperature=options.temperature)
         self.student, self.teacher, self.threat, self.options = student, teacher, threat, options

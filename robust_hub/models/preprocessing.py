@@ -37,6 +37,8 @@ class Preprocessing:
             raise ValueError(f"crop_pct must be a share of {LEAST_CROP} to {MOST_CROP}, got {self.crop_pct}")
         if self.crop_mode not in (*CROP_MODES, COVER):
             raise ValueError(f"crop_mode must be one of {', '.join(CROP_MODES)}, got {self.crop_mode!r:.80}")
+        if self.fill and (len(self.fill) != self.input_size[0] or not all(0 <= level <= 255 for level in self.fill)):
+            raise ValueError(f"fill must be a level of 0 to 255 for each channel, got {self.fill!r:.80}")
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(
                 f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {self.interpolation!r:.80}"

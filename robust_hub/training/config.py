@@ -31,8 +31,8 @@ class FineTuningConfig:
     grad_checkpointing: bool = False
 
     def __post_init__(self) -> None:
-        for name, least, most in (("layer_decay", 0, 1), ("warmup", 0, 1), ("ema_decay", 0, 1)):
-            if not least < getattr(self, name) <= most:
+        for name in ("layer_decay", "warmup", "ema_decay"):
+            if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be in (0, 1], got {getattr(self, name)}")
         if self.clip_grad < 0:
             raise ValueError(f"--clip-grad must be at least 0, got {self.clip_grad}; 0 clips nothing")

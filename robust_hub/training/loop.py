@@ -174,7 +174,7 @@ def fit(
         terms = train_epoch(accelerator, objective, optimizer, scheduler, averaged, loader, state, clip_grad=clip_grad)
         state.seconds += time.perf_counter() - start
         state.epoch = epoch + 1
-        track(accelerator, {**terms, "lr": float(scheduler.get_last_lr()[0])}, step=state.epoch)
+        track(accelerator, {**terms, "lr": float(max(scheduler.get_last_lr()))}, step=state.epoch)
         if not training.is_milestone(state.epoch):
             continue
 

@@ -44,8 +44,8 @@ def _groups(module: nn.Module, training: TrainingConfig) -> list[dict[str, Any]]
         groups = param_groups_weight_decay(network, **told)
     known = set(network.parameters())
     beside = [weight for weight in module.parameters() if weight.requires_grad and weight not in known]
-    decaying = {
-        training.weight_decay: [weight for weight in beside if weight.ndim > 1],
-        0.0: [weight for weight in beside if weight.ndim <= 1],
-    }
-    return [*groups, *({"params": weights, "weight_decay": decay} for decay, weights in decaying.items() if weights)]
+    decaying = [
+        (training.weight_decay, [weight for weight in beside if weight.ndim > 1]),
+        (0.0, [weight for weight in beside if weight.ndim <= 1]),
+    ]
+    return [*groups, *({"params": weights, "weight_decay": decay} for decay, weights in decaying if weights)]

@@ -169,7 +169,7 @@ def test_evidence_of_a_part_keeps_the_fooled_images_of_that_part_and_no_others(a
 
 def test_a_file_of_something_else_is_no_evidence(attacked, tmp_path):
     file = tmp_path / "evidence.safetensors"
-    file.write_text("hello")
+    file.write_bytes(bytes(8) + b"hello")
     with pytest.raises(ValueError, match="holds no evidence"):
         Evidence.load(file, 19)
     Evidence.of(attacked[-1][2], known_by(19), most=19).save(file)

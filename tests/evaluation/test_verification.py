@@ -15,10 +15,14 @@ import torch
 from datasets import Dataset, Features, Image, Value
 from PIL import Image as PILImage
 
-from robust_hub.data import Fingerprints, Source, find_images, load_data, subset
+from robust_hub.data import Fingerprints, Rule, Source, evaluation_loader, find_images, load_data, subset
+from robust_hub.data.content import look_at
+from robust_hub.data.datasets import open_labelled
 from robust_hub.errors import CheckpointError
 from robust_hub.evaluation import SPOTS, Evidence, Report, verify_evaluation
+from robust_hub.evaluation.spot_check import check_spots
 from robust_hub.hub import MODEL_CARDS, check_folder, load, verify
+from robust_hub.threats import Linf
 from tests.made_up import CNN, evaluated, raised
 
 EVIDENCE = "evidence.safetensors"
@@ -82,7 +86,8 @@ def test_one_pixel_that_differs_is_told(folder, tested, tmp_path):
     changed = image.copy()
     changed.putpixel((3, 4), tuple(level ^ 1 for level in image.getpixel((3, 4))))
     data = in_class_folders(tmp_path / "images", [(changed, name), *tested[1:]], "png")
-    with pytest.raises(CheckpointError, match=r"1 of the 24 tested images are not in .*images; say where the data is"):
+    told = r"1 of the 24 tested images are not in .*images, or not as often; say where the data is"
+    with pytest.raises(CheckpointError, match=told):
         verify(f"local-dir:{folder}", data=str(data))
 
 
@@ -91,7 +96,7 @@ def test_two_labels_that_are_exchanged_are_told(folder, tested, tmp_path):
     own = list(tested)
     own[0], own[other] = (own[0][0], own[other][1]), (own[other][0], own[0][1])
     data = in_class_folders(tmp_path / "images", own, "png")
-    with pytest.raises(CheckpointError, match=r"2 of the 24 tested images are labelled otherwise in .*: for example"):
+    with pytest.raises(CheckpointError, match=r"2 of the 24 tested images are labelled otherwise in .*, for example"):
         verify(f"local-dir:{folder}", data=str(data))
 
 
@@ -103,7 +108,7 @@ def test_files_of_a_lossy_format_are_known_by_their_bytes_where_another_decoder_
     # As another version of libjpeg would: some levels differ by one.
     wanted = Fingerprints(np.zeros(24, np.uint64), np.array(list(known.values()), dtype=np.uint64))
     labels = np.array([NAMES.index(file.parent.name) for file in known])
-    rows = find_images(Source(str(data)), wanted, labels, NAMES)
+    rows = find_images(Source(str(data)), wanted, labels, NAMES).rows
     assert [row["image"]["path"] for row in rows] == [str(file) for file in known]
     assert rows["label"][:] == labels.tolist()
 
@@ -205,7 +210,7 @@ LIES = {
     ),
     "no table": (
         change_card("row", r"^\| clean \|", "| dirty |"),
-        r"README\.md has no table that tells the clean accuracy",
+        r"README\.md has 0 rows that tell the clean accuracy, where one is expected",
     ),
     "no YAML": (
         change_card("yaml", "^library_name: ", "library_name: [}"),
@@ -220,6 +225,95 @@ def test_what_contradicts_the_evaluation_is_named(copy, lie):
     change(copy)
     with pytest.raises(CheckpointError, match=f"contradicts itself: .*{named}"):
         verify(f"local-dir:{copy}")
+
+
+def test_what_stands_in_comments_or_in_the_owners_notes_is_no_row_of_the_table(copy):
+    text = (copy / "README.md").read_text()
+    row = next(line for line in text.splitlines() if line.startswith("| clean |"))
+    notes = text.replace("is kept -->\n", "is kept -->\n| clean | 1.0 [0.0, 2.0] | 10 | of another set |\n")
+    assert notes != text
+    (copy / "README.md").write_text(notes)
+    assert verify(f"local-dir:{copy}", spot_check=0).perturbations
+    (copy / "README.md").write_text(text.replace(row, f"<!--\n{row}\n-->\n| Clean | 99.9 [99.0, 100.0] | 24 | |"))
+    with pytest.raises(CheckpointError, match=r"README\.md has 0 rows that tell the clean accuracy"):
+        verify(f"local-dir:{copy}", spot_check=0)
+
+
+def test_every_result_and_entry_is_compared_and_what_is_no_number_is_not_written_out(copy):
+    text = (copy / "README.md").read_text()
+    again = "    - type: robust_accuracy\n      value: 0.99\n      name: better\n"
+    twice = re.sub(r"(?m)^    - type: robust_accuracy$", f"{again}    - type: robust_accuracy", text, count=1)
+    assert twice != text
+    (copy / "README.md").write_text(twice)
+    with pytest.raises(CheckpointError, match=r"lists robust_accuracy 0\.99 and evaluation\.json"):
+        verify(f"local-dir:{copy}", spot_check=0)
+    bomb = "[" + ", ".join(["&a0 [x, x]", *(f"&a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12))]) + "]"
+    (copy / "README.md").write_text(twice.replace("value: 0.99", f"value: {bomb}"))
+    with pytest.raises(CheckpointError, match=r"lists robust_accuracy no number and evaluation\.json"):
+        verify(f"local-dir:{copy}", spot_check=0)
+    (copy / "README.md").write_text(text)
+    (copy / ".eval_results").mkdir()
+    (copy / ".eval_results" / "robust_hub.yaml").write_text("- dataset: {id: a/b, task_id: c}\n  value: 0.99\n")
+    with pytest.raises(CheckpointError, match=r"\.eval_results/robust_hub\.yaml lists robust_accuracy 0\.99"):
+        verify(f"local-dir:{copy}", spot_check=0)
+
+
+def test_a_card_is_compared_even_where_config_tells_nothing(copy):
+    config = json.loads((copy / "config.json").read_text())
+    del config["robustness"]
+    (copy / "config.json").write_text(json.dumps(config))
+    change, named = LIES["front matter"]
+    change(copy)
+    with pytest.raises(CheckpointError, match=named):
+        verify(f"local-dir:{copy}", spot_check=0)
+
+
+def test_the_last_digits_of_an_interval_are_no_contradiction(copy):
+    config = json.loads((copy / "config.json").read_text())
+    config["robustness"]["claim"]["robust_accuracy"]["low"] += 1e-9
+    (copy / "config.json").write_text(json.dumps(config))
+    assert verify(f"local-dir:{copy}", spot_check=0).perturbations
+
+
+def test_one_image_is_not_tested_twice(folder, tested, tmp_path):
+    """Else a thousand copies of an easy one would do."""
+    data = in_class_folders(tmp_path / "images", tested, "png")
+    found = Evidence.load(folder / EVIDENCE, 24).images
+    labels = Report.read(folder).evaluation.labels
+    twice = Fingerprints(found.pixels[[0, *range(23)]], found.encoded[[0, *range(23)]])
+    with pytest.raises(ValueError, match=r"1 of the 24 tested images are not in .*images, or not as often"):
+        find_images(Source(str(data)), twice, labels[[0, *range(23)]], NAMES)
+
+
+def test_it_is_told_of_which_split_the_images_are(folder):
+    # The built-in set has train alone, of which test is drawn.
+    printed = str(verify(f"local-dir:{folder}", spot_check=0))
+    assert "the images are 24 of the 400 of train, as the evaluation chose them" in printed
+
+
+def test_class_folders_that_are_called_by_numbers_are_taken_in_the_order_of_the_numbers(tmp_path):
+    names = [f"kind {letter}" for letter in "abcdefghijkl"]
+    images = [PILImage.new("RGB", (8, 8), (20 * number, 0, 0)) for number in range(12)]
+    known = in_class_folders(tmp_path / "named", list(zip(images, names, strict=True)), "png")
+    numbered = in_class_folders(tmp_path / "numbered", [(image, str(n)) for n, image in enumerate(images)], "png")
+    rows = open_labelled(Source(str(known)), Rule()).splits["train"]
+    pixels = [look_at(row["image"], "")[0] for row in rows]
+    wanted = Fingerprints(np.array(pixels, np.uint64), np.zeros(12, np.uint64))
+    labels = np.asarray(rows["label"][:], np.int64)
+    assert find_images(Source(str(numbered)), wanted, labels, names).told == "12 of the 12 of train"
+
+
+def test_logits_scaled_up_do_not_hide_from_the_spot_check():
+    """Softmax is exactly one then, and the gradient of the cross-entropy exactly zero."""
+    classifier = load(f"local-dir:{MODEL_CARDS / 'vit_tiny_patch16_224.igam_linf0.1_digits'}").eval()
+    rows, device = load_data(Source("digits")).test.select(range(64)), torch.device("cpu")
+    loader = evaluation_loader(rows, classifier.preprocessing, batch_size=64, device=device)
+    before = check_spots(classifier, loader, Linf(0.3))
+    with torch.no_grad():
+        for layer in classifier.classifier_layers:
+            layer.weight *= 1e6
+            layer.bias *= 1e6
+    assert check_spots(classifier, loader, Linf(0.3)).fooled >= 0.9 * before.fooled > 20
 
 
 def test_a_longer_card_than_anybody_writes_is_not_read(copy):

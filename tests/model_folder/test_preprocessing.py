@@ -100,9 +100,7 @@ def test_an_evaluation_that_tells_nonsense_is_none_of_ours(kept, change):
         Report.read(kept)
 
 
-@pytest.mark.parametrize("stored", [None, CROPPED])
-def test_an_evaluation_is_verified_on_the_images_that_it_was_made_on(kept, stored, monkeypatch):
-    replace(Report.read(kept), preprocessing=stored).write(kept)
+def test_an_evaluation_of_before_is_verified_on_the_images_that_it_was_made_on(kept, monkeypatch):
     seen = []
 
     def stop(_, fit, **__):
@@ -112,7 +110,13 @@ def test_an_evaluation_is_verified_on_the_images_that_it_was_made_on(kept, store
     monkeypatch.setattr("robust_hub.evaluation.verification.evaluation_loader", stop)
     with pytest.raises(CheckpointError, match="seen enough"):
         hub.verify(f"local-dir:{kept}", data="digits")
-    assert seen == [stored or Preprocessing.of_before((1, 32, 32))]
+    assert seen == [Preprocessing.of_before((1, 32, 32))]
+
+
+def test_an_evaluation_of_other_crops_than_the_model_wants_is_told(kept):
+    replace(Report.read(kept), preprocessing=CROPPED).write(kept)
+    with pytest.raises(CheckpointError, match=r"is about images of 32x32 px, .* takes 32x32 px, .*; evaluate it again"):
+        hub.verify(f"local-dir:{kept}", data="digits")
 
 
 def test_an_evaluation_of_images_of_another_size_is_told(kept):

@@ -41,13 +41,15 @@ def test_the_students_weights_are_grouped_as_timm_groups_the_network_itself(laye
     assert settings(ours)[student.model.cls_token][0] == 0.0
 
 
-def test_what_an_objective_adds_learns_as_fast_as_the_last_layer():
+@pytest.mark.parametrize("weight_decay", [0.0, 0.05])
+def test_what_an_objective_adds_learns_as_fast_as_the_last_layer(weight_decay):
     student, teacher = vit(), Teacher(create_classifier("resnet10t", {}, num_classes=4, image_shape=(3, 16, 16)))
     objective = RRM(student, teacher, RRMOptions(projection=True))
-    training = TrainingConfig(optimizer="adamw", weight_decay=0.05, fine_tuning=FineTuningConfig(layer_decay=0.5))
+    fine_tuning = FineTuningConfig(layer_decay=0.5)
+    training = TrainingConfig(optimizer="adamw", weight_decay=weight_decay, fine_tuning=fine_tuning)
     optimizer, _ = make_optimizer(objective, training, 10)
     told = settings(optimizer)
-    assert told[objective.projection.weight] == (0.05, 1.0)
+    assert told[objective.projection.weight] == (weight_decay, 1.0)
     assert set(told) == {weight for weight in objective.parameters() if weight.requires_grad}
 
 
