@@ -58,8 +58,8 @@ class Photo:
     """The photo, h w c, to cut parts out of; one with a longer short side than `side` is brought to that.
 
     Deviations:
-        timm cuts out of photos as they are. Of those with a short side of twice what a network takes, or more, a part
-        of less than a quarter of the area is shown a little softer here than there.
+        timm cuts out of photos as they are. Of those whose short side is more than twice what a network takes, parts
+        of less than a quarter of the area are a little softer here.
     """
 
     channels: int
@@ -197,4 +197,4 @@ def _at_most(size: float, images: Iterator[tuple[np.ndarray, int]]) -> Iterator[
 
 
 def _tell(sentence: str) -> None:
-    tqdm.write(f"note: {sentence}", file=sys.stderr)
+    tqdm.write(sentence, file=sys.stderr)

@@ -100,13 +100,14 @@ def training_loader(
         photos = decode(rows, Photo(fit.input_size[0], side, fit.interpolation), most_in_memory=IN_MEMORY_BYTES)
         make = resized_crops(photos, _labels(rows), fit, augmentation)
         return Streamed(Shuffled(len(rows), batch_size, seed, shard), make, device, threads_of(shard))
-    if stored is not None and not _fits(rows, fit.input_size):
+    is_in_memory = _fits(rows, fit.input_size)
+    if stored is not None and not is_in_memory:
         raise ValueError(f"stored target gradients need a set that fits into memory, got {len(rows)} images")
     images = decode(rows, AsShown(fit), most_in_memory=IN_MEMORY_BYTES)
-    plan = Cropped(len(rows), fit.input_size, batch_size, augmentation, seed, shard, torch.device("cpu"))
-    if not _fits(rows, fit.input_size):
+    place = device if is_in_memory else torch.device("cpu")
+    plan = Cropped(len(rows), fit.input_size, batch_size, augmentation, seed, shard, place)
+    if not is_in_memory:
         return Streamed(plan, padded_crops(images, _labels(rows)), device, threads_of(shard))
-    plan.device = device
     maps = None if stored is None else _Stored(stored, np.asarray(rows["row"][:]))
     return _InMemory(all_crops(_together(images, fit).to(device)), _labels(rows).to(device), plan, maps)
 

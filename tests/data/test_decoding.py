@@ -224,7 +224,7 @@ def test_what_is_kept_is_told_before_it_is_written_and_never_fills_the_disk(rows
     fresh = batches(rows, "crop")
     (kept,) = kept_images()
     told = capsys.readouterr().err
-    assert told.count("note:") == 1
+    assert told.count("\n") == 1
     assert f"the 8 images from row 0 on are decoded once and kept in {kept.place}, about 0.0 GB" in told
     shutil.rmtree(kept.place)
     usage = namedtuple("usage", "free")
@@ -246,12 +246,12 @@ def test_photos_that_turn_out_larger_than_they_seemed_are_not_kept(rows, monkeyp
     assert kept_images() == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_cache_that_can_not_be_written_is_no_reason_to_end(rows, cache):
+def test_a_cache_that_can_not_be_written_is_no_reason_to_end(rows, cache, capsys):
     fresh = batches(rows, "crop")
-    shutil.rmtree(cache)
-    cache.mkdir(mode=0o500)
+    shutil.rmtree(cache.parent)
+    cache.parent.write_text("where the folder should be")
     assert same(batches(rows, "crop"), fresh)
+    assert "can't be kept decoded" in capsys.readouterr().err
 
 
 def command(monkeypatch, capsys) -> str:
