@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import tyro
 from datasets import Dataset, Features, Image, Value, config
 from PIL import Image as PILImage
 from timm.data import create_transform
@@ -107,4 +108,4 @@ def rates(loaders: dict[str, Iterable]) -> dict[str, list[float]]:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)
