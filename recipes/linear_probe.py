@@ -62,10 +62,10 @@ def check_head_alone(config: Config) -> None:
     Raises:
         ValueError: when something is.
     """
-    if config.source.augmentation == "crop":
+    if config.source.augmentation in ("crop", "resized-crop"):
         raise ValueError(
-            "--augmentation crop has no effect on a head alone, which sees each image whole; say crop-flip to show it "
-            "mirrored as well, or none, or train more than the head with --retrain-stages"
+            f"--augmentation {config.source.augmentation} has no effect on a head alone, which sees each image whole; "
+            "say crop-flip to show it mirrored as well, or none, or train more than the head with --retrain-stages"
         )
     if config.output.log_with != "none":
         raise ValueError(

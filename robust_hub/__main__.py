@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 from tabulate import tabulate
 
-from robust_hub import hub, launch
+from robust_hub import data, hub, launch
 from robust_hub.errors import CheckpointError
 from robust_hub.evaluation import SPOTS
 from robust_hub.launch import command_line, tell
@@ -131,6 +131,17 @@ def predict_(
         tell(f"{prediction.path}: {', '.join(labels)}")
 
 
+def forget() -> None:
+    """Removes the decoded images that runs have kept in the cache of `datasets`; the next run decodes its own anew."""
+    removed, kept = 0, data.kept_images()
+    for each in kept:
+        is_gone = data.forget_images(each)
+        removed += each.size if is_gone else 0
+        done = "removed" if is_gone else "left, as a run is writing it"
+        tell(f"{done}: {each.told}, {each.size / 1e9:,.2f} GB in {each.place}")
+    tell(f"{removed / 1e9:,.2f} GB are free again" if kept else "no decoded images are kept")
+
+
 def main() -> None:
     """Runs the command line."""
     commands: dict[str, Callable] = {
@@ -139,6 +150,7 @@ def main() -> None:
         "download": download_,
         "verify": verify_,
         "predict": predict_,
+        "forget": forget,
     }
     try:
         try:

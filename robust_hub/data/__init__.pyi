@@ -1,8 +1,12 @@
 """Any image-classification data set, as train, validation and test, and loaders that yield images in [0, 1]."""
 
+from .augmentation import with_augmentation as with_augmentation
 from .builtin import BUILTIN as BUILTIN
 from .datasets import load_data as load_data
 from .datasets import load_test_data as load_test_data
+from .decoded import KeptImages as KeptImages
+from .decoded import forget_images as forget_images
+from .decoded import kept_images as kept_images
 from .facts import DataFacts as DataFacts
 from .finding import Found as Found
 from .finding import find_images as find_images

@@ -26,18 +26,25 @@ def file_and_keys(split: str, rows: Dataset) -> tuple[Path, np.ndarray]:
     read. Those in files of their own are known by path, size and time, in a file for their folder, so that the others
     stay known when one is replaced.
     """
-    cells = rows.with_format("arrow")[:]["image"].chunks
-    inside = np.concatenate([chunk.field("bytes").is_valid().to_numpy(zero_copy_only=False) for chunk in cells])
-    keys = np.arange(1, len(rows) + 1, dtype=np.uint64)
-    of = rows._fingerprint
-    if not inside.all():
-        paths = [path or "" for chunk in cells for path in chunk.field("path").to_pylist()]
-        outside = np.flatnonzero(~inside)
-        keys[outside] = [_stamp(paths[row]) for row in outside]
-        if not inside.any():
-            of = f"{split} {os.path.commonpath(map(os.path.abspath, paths))}"
+    keys, paths = keys_of(rows)
+    is_of_files = "" not in paths
+    of = f"{split} {os.path.commonpath(map(os.path.abspath, paths))}" if is_of_files else rows._fingerprint
     named = hashlib.sha256(of.encode(errors="replace")).hexdigest()[:24]
     return Path(config.HF_DATASETS_CACHE) / "robust_hub" / f"content-{named}.npz", keys
+
+
+def keys_of(rows: Dataset) -> tuple[np.ndarray, list[str]]:
+    """Gives the key of each image, see `file_and_keys`, and its path; empty where it lies in the table itself."""
+    # Of the whole table, and then of the rows that are chosen, as to read these copies the images.
+    cells = rows.data.column("image").chunks
+    inside = np.concatenate([chunk.field("bytes").is_valid().to_numpy(zero_copy_only=False) for chunk in cells])
+    paths = [path or "" for chunk in cells for path in chunk.field("path").to_pylist()]
+    numbers = range(len(inside)) if rows._indices is None else rows._indices.column(0).to_pylist()
+    chosen = ["" if inside[number] else paths[number] for number in numbers]
+    keys = np.arange(1, len(rows) + 1, dtype=np.uint64)
+    outside = [row for row, number in enumerate(numbers) if not inside[number]]
+    keys[outside] = [_stamp(chosen[row]) for row in outside]
+    return keys, chosen
 
 
 def _stamp(path: str) -> int:

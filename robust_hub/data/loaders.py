@@ -1,7 +1,8 @@
 """Loaders that yield batches of images in [0, 1] and labels, sharded over processes.
 
-Small sets live as uint8 on the device and are cropped and flipped there; large ones stream through worker processes.
-What a batch holds depends on the seed and the epoch alone, never on the number of processes.
+Small sets live as uint8 on the device and are cropped and flipped there; batches of large ones are made by threads.
+What a batch holds depends on the images, the seed and the epoch alone: not on the number of processes, and not on
+whether the images fit into memory.
 """
 
 import math
@@ -11,14 +12,25 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from datasets import Dataset
 from torch import Tensor
 
-from robust_hub.data.images import Fit, read_fitted
-from robust_hub.data.sharding import WHOLE, Shard, mix
+from robust_hub.data.augmentation import all_crops, crop_and_flip
+from robust_hub.data.decoded import Decoded
+from robust_hub.data.decoding import AsShown, OnDemand, Photo, decode
+from robust_hub.data.images import Fit
+from robust_hub.data.sharding import WHOLE, Shard
 from robust_hub.data.source import Augmentation
-from robust_hub.data.streaming import Ordered, Shuffled, Streamed
+from robust_hub.data.streaming import (
+    Cropped,
+    Ordered,
+    Shuffled,
+    Streamed,
+    padded_crops,
+    resized_crops,
+    shown,
+    threads_of,
+)
 from robust_hub.types import Images, Labels
 
 IN_MEMORY_BYTES = 2 * 2**30
@@ -56,9 +68,9 @@ def training_loader(
     Args:
         rows: a split of `Data`.
         fit: how images are brought to the size of those it yields, a classifier's `preprocessing`: before they are
-            augmented where the set fits in memory; where it is streamed, of this only size and interpolation count.
+            padded and cropped; of a resized crop only size and interpolation count.
         batch_size: images in an optimizer step, over all processes and accumulated gradients together.
-        augmentation: as in `Source`.
+        augmentation: as in `Source`; what the usual one is, `with_augmentation` tells.
         seed: decides the order and the augmentation, with the epoch.
         device: where the images of a small set live.
         shard: this process's part of a batch.
@@ -66,7 +78,7 @@ def training_loader(
 
     Raises:
         ValueError: when a batch has more images than the split, or does not divide into the shard's parts, or maps are
-            stored for a set that does not fit into memory.
+            stored for a set that does not fit into memory, or is shown by resized crops.
     """
     if batch_size > len(rows):
         raise ValueError(f"the batch size must be at most the {len(rows)} training images, got {batch_size}; lower it")
@@ -76,13 +88,28 @@ def training_loader(
             f"the batch size must be a multiple of {parts} ({shard.world} processes, {shard.accumulate} accumulated "
             f"steps), got {batch_size}"
         )
-    if _fits(rows, fit.input_size):
-        images, labels = _read_all(rows, fit, device)
-        maps = None if stored is None else _Stored(stored, np.asarray(rows["row"][:]))
-        return _InMemory(all_crops(images), labels, batch_size, augmentation, seed, shard, maps)
-    if stored is not None:
+    if augmentation == "usual":
+        raise ValueError("the augmentation must be named here, got usual; ask with_augmentation what that is")
+    if augmentation.startswith("resized-crop"):
+        if stored is not None:
+            raise ValueError(
+                f"stored target gradients can't follow a resized crop, got --augmentation {augmentation}; say "
+                "crop-flip, crop or none"
+            )
+        side = 2 * max(fit.input_size[1:])
+        photos = decode(rows, Photo(fit.input_size[0], side, fit.interpolation), most_in_memory=IN_MEMORY_BYTES)
+        make = resized_crops(photos, _labels(rows), fit, augmentation)
+        return Streamed(Shuffled(len(rows), batch_size, seed, shard), make, device, threads_of(shard))
+    is_in_memory = _fits(rows, fit.input_size)
+    if stored is not None and not is_in_memory:
         raise ValueError(f"stored target gradients need a set that fits into memory, got {len(rows)} images")
-    return Streamed(rows, fit, Shuffled(len(rows), batch_size, seed, shard), augmentation, device, shard)
+    images = decode(rows, AsShown(fit), most_in_memory=IN_MEMORY_BYTES)
+    place = device if is_in_memory else torch.device("cpu")
+    plan = Cropped(len(rows), fit.input_size, batch_size, augmentation, seed, shard, place)
+    if not is_in_memory:
+        return Streamed(plan, padded_crops(images, _labels(rows)), device, threads_of(shard))
+    maps = None if stored is None else _Stored(stored, np.asarray(rows["row"][:]))
+    return _InMemory(all_crops(_together(images, fit).to(device)), _labels(rows).to(device), plan, maps)
 
 
 def evaluation_loader(
@@ -92,12 +119,13 @@ def evaluation_loader(
 
     The share of process r of w is rows r, r + w, r + 2 w and so on; `batch_size` is that of this process.
     """
-    if _fits(rows, fit.input_size):
-        # Every process reads all of it, so that all meet the same bad image instead of waiting for the one that does.
-        images, labels = _read_all(rows, fit, device)
-        return _InOrder(images[shard.rank :: shard.world], labels[shard.rank :: shard.world], batch_size)
-    share = rows.select(range(shard.rank, len(rows), shard.world))
-    return Streamed(share, fit, Ordered(len(share), batch_size), "none", device, shard)
+    # Every process decodes all of it, or waits for the one that does, so that all meet the same bad image.
+    images, labels = decode(rows, AsShown(fit), most_in_memory=IN_MEMORY_BYTES), _labels(rows)
+    if not _fits(rows, fit.input_size):
+        plan = Ordered(len(rows), batch_size, shard)
+        return Streamed(plan, shown(images, labels), device, threads_of(shard))
+    share = slice(shard.rank, None, shard.world)
+    return _InOrder(_together(images, fit)[share].to(device), labels[share].to(device), batch_size)
 
 
 def batch_size_for(input_size: tuple[int, int, int], *, most: int) -> int:
@@ -114,76 +142,37 @@ def _fits(rows: Dataset, input_size: tuple[int, int, int]) -> bool:
     return len(rows) * int(np.prod(input_size)) <= IN_MEMORY_BYTES
 
 
-def _read_all(rows: Dataset, fit: Fit, device: torch.device) -> tuple[Tensor, Tensor]:
-    images = torch.empty(len(rows), *fit.input_size, dtype=torch.uint8)
-    for index, row in enumerate(rows):
-        images[index] = read_fitted(row, fit)
-    labels = torch.tensor(rows["label"][:], dtype=torch.int64)
-    return images.to(device), labels.to(device)
+def _labels(rows: Dataset) -> Tensor:
+    return torch.tensor(rows["label"][:], dtype=torch.int64)
+
+
+def _together(images: Decoded | OnDemand, fit: Fit) -> Tensor:
+    """Brings the images of a set that fits into memory there."""
+    assert isinstance(images, Decoded)
+    # A copy of what is mapped, as torch takes nothing that can't be written to.
+    pixels = np.require(images.pixels, requirements="W")
+    return torch.from_numpy(pixels).view(-1, *fit.input_size)
 
 
 def _to_float(images: Tensor) -> Tensor:
     return images.float().div_(255) if images.dtype == torch.uint8 else images
 
 
-def all_crops(images: Tensor) -> Tensor:
-    """Views images, zero-padded by an eighth on each side, as all their crops of the size they had.
-
-    Args:
-        images: n c h w.
-
-    Returns:
-        n c 2(h//8)+1 2(w//8)+1 h w; indexed by where the crop begins, and no larger in memory than the padded images.
-    """
-    height, width = images.shape[2:]
-    padded = F.pad(images, (width // 8, width // 8, height // 8, height // 8))
-    return padded.unfold(2, height, 1).unfold(3, width, 1)
-
-
-def crop_and_flip(crops: Tensor, chosen: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> Tensor:
-    """Takes one crop of each chosen image and mirrors it where asked.
-
-    Args:
-        crops: from `all_crops`.
-        chosen: numbers of images.
-        top: for each of these the first row of its crop in the padded image, from 0 to 2 (h // 8).
-        left: the same for columns.
-        flip: which of these are mirrored left to right.
-    """
-    images = crops[chosen, :, top, left]
-    images[flip] = images[flip].flip(3)
-    return images
-
-
 @dataclass
 class _InMemory:
     crops: Tensor
     labels: Tensor
-    batch_size: int
-    augmentation: Augmentation
-    seed: int
-    shard: Shard
-    stored: "_Stored | None" = None
-    epoch: int = 0
+    plan: Cropped
+    stored: "_Stored | None"
 
     def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        self.plan.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.labels) // self.batch_size * self.shard.accumulate
+        return len(self.plan)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        n, _, tops, lefts = self.crops.shape[:4]
-        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
-        order = torch.randperm(n, generator=generator)
-        top, left = (torch.randint(places, (n,), generator=generator) for places in (tops, lefts))
-        flip = torch.rand(n, generator=generator) < (0.5 if self.augmentation == "crop-flip" else 0)
-        if self.augmentation == "none":
-            top, left = torch.full((n,), tops // 2), torch.full((n,), lefts // 2)
-        order, top, left, flip = (drawn.to(self.labels.device) for drawn in (order, top, left, flip))
-        for part in self.shard.slices(n // self.batch_size, self.batch_size):
-            chosen = order[part]
-            drawn = top[part], left[part], flip[part]
+        for chosen, *drawn in self.plan:
             images = _to_float(crop_and_flip(self.crops, chosen, *drawn))
             yield images, self.labels[chosen], *(self.stored.maps(chosen, *drawn) if self.stored else ())
 

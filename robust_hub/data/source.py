@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Augmentation = Literal["crop-flip", "crop", "none"]
+Augmentation = Literal["usual", "none", "crop", "crop-flip", "resized-crop", "resized-crop-flip"]
 Tested = Literal["test", "all"]
 
 
@@ -16,8 +16,10 @@ class Source:
             the Hub.
         image_column: its image column; found by type where empty.
         label_column: its label column; found by type where empty.
-        augmentation: random crop, with or without a flip (no flip for digits): of the image zero-padded by an eighth
-            where the set fits in memory, timm's random resized crop where it is streamed.
+        augmentation: what happens to training images. crop cuts, at random, an image of the same size out of the image
+            zero-padded by an eighth; resized-crop is timm's random resized crop, of 8 to 100 % of the photo; flip
+            mirrors half of them. usual is crop-flip where all images have one size, no larger than the network takes,
+            and resized-crop-flip for photos; digits are not mirrored.
         test_images: at most so many images are tested, drawn at random but always the same.
         group_by: keeps the images of one object together where images are held out: a column that names the object, or
             a regular expression over the names of files, or over their paths where it has a slash, whose first group,
@@ -28,7 +30,7 @@ class Source:
     data: str
     image_column: str = ""
     label_column: str = ""
-    augmentation: Augmentation = "crop-flip"
+    augmentation: Augmentation = "usual"
     test_images: int = 1000
     group_by: str = ""
     tested: Tested = "test"

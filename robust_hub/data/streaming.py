@@ -1,24 +1,39 @@
-"""Streams a large set through worker processes with timm's transforms.
+"""Batches that threads make of images which are not all in memory, a few batches ahead.
 
-Each image's augmentation has a seed of its own, so neither workers nor processes change what a batch holds.
+What a batch holds is decided by a plan, in one thread; so neither threads nor processes change it.
 """
 
-import os
-import random
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from datasets import Dataset
-from timm.data import create_transform
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from robust_hub.data.images import Fit, image_in_channels, read_fitted, read_row
+from robust_hub.data.augmentation import all_crops, crop_and_flip, resized_crop
+from robust_hub.data.decoded import Decoded
+from robust_hub.data.decoding import OnDemand
+from robust_hub.data.images import Fit
+from robust_hub.data.in_threads import cores, in_order
 from robust_hub.data.sharding import Shard, mix
 from robust_hub.data.source import Augmentation
+
+# More would wait for each other.
+MOST_THREADS = 8
+
+
+@runtime_checkable
+class Plan(Protocol):
+    """What each batch of an epoch holds."""
+
+    epoch: int
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yields what a batch is made of."""
+        ...
 
 
 @dataclass
@@ -43,100 +58,127 @@ class Shuffled:
 
 
 @dataclass
-class Ordered:
-    """Batches of (row, 0) that cover every row once, in order."""
+class Cropped:
+    """The rows of each batch, and which crop of each, as `crop_and_flip` takes them; shuffled anew each epoch."""
 
     n: int
+    input_size: tuple[int, int, int]
     batch_size: int
+    augmentation: Augmentation
+    seed: int
+    shard: Shard
+    device: torch.device
     epoch: int = 0
 
     def __len__(self) -> int:
-        return -(-self.n // self.batch_size)
+        return self.n // self.batch_size * self.shard.accumulate
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for start in range(0, self.n, self.batch_size):
-            yield [(index, 0) for index in range(start, min(start + self.batch_size, self.n))]
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        n, (tops, lefts) = self.n, (2 * (side // 8) + 1 for side in self.input_size[1:])
+        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
+        order = torch.randperm(n, generator=generator)
+        top, left = (torch.randint(places, (n,), generator=generator) for places in (tops, lefts))
+        flip = torch.rand(n, generator=generator) < mirrored(self.augmentation)
+        if self.augmentation == "none":
+            top, left = torch.full((n,), tops // 2), torch.full((n,), lefts // 2)
+        order, top, left, flip = (drawn.to(self.device) for drawn in (order, top, left, flip))
+        for part in self.shard.slices(n // self.batch_size, self.batch_size):
+            yield order[part], top[part], left[part], flip[part]
 
 
+@dataclass
+class Ordered:
+    """The rows of this process's share, every one once, in order."""
+
+    n: int
+    batch_size: int
+    shard: Shard
+    epoch: int = 0
+
+    def __len__(self) -> int:
+        return -(-len(self._rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for start in range(0, len(self._rows), self.batch_size):
+            yield list(self._rows[start : start + self.batch_size])
+
+    @property
+    def _rows(self) -> range:
+        return range(self.shard.rank, self.n, self.shard.world)
+
+
+def mirrored(augmentation: Augmentation) -> float:
+    """Tells how likely an image is mirrored."""
+    return 0.5 if augmentation.endswith("-flip") else 0.0
+
+
+@dataclass
 class Streamed:
-    """A loader over worker processes; what it yields is decided by the sampler."""
+    """A loader whose batches are made by threads.
 
-    def __init__(
-        self,
-        rows: Dataset,
-        fit: Fit,
-        sampler: Shuffled | Ordered,
-        augmentation: Augmentation,
-        device: torch.device,
-        shard: Shard,
-    ):
-        self.sampler, self.device = sampler, device
-        self.batches = DataLoader(
-            _Transformed(rows, fit, augmentation),
-            batch_sampler=sampler,
-            num_workers=min(8, max(1, _cores() // shard.world)),
-            pin_memory=device.type == "cuda",
-            # Without one of its own it would draw from the global generator, once, and a resumed run would differ.
-            generator=torch.Generator(),
-        )
+    Attributes:
+        plan: what each batch holds.
+        make: makes the images of a batch and their labels.
+        device: where they go.
+        threads: how many.
+    """
+
+    plan: Plan
+    make: Callable[[Any], tuple[Tensor, Tensor]]
+    device: torch.device
+    threads: int
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the order and the augmentation of the epoch that is read next."""
-        self.sampler.epoch = epoch
+        self.plan.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.sampler)
+        return len(self.plan)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        try:
-            for images, labels in self.batches:
-                yield images.to(self.device, non_blocking=True).float().div_(255), labels.to(self.device)
-        except ValueError as error:
-            # A worker's error comes with its whole traceback as the message; the last line is ours.
-            raise ValueError(str(error).strip().splitlines()[-1].removeprefix("ValueError: ")) from None
+        for images, labels in in_order(self._made, self.plan, self.threads):
+            yield images.to(self.device, non_blocking=True).float().div_(255), labels.to(self.device)
+
+    def _made(self, job: Any) -> tuple[Tensor, Tensor]:
+        images, labels = self.make(job)
+        return (images.pin_memory(), labels) if self.device.type == "cuda" else (images, labels)
 
 
-def _cores() -> int:
-    """Counts the cores that this process may use; those of the machine where the system can't tell."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def threads_of(shard: Shard) -> int:
+    """Tells how many threads each process of a run may have."""
+    return min(MOST_THREADS, max(1, cores() // shard.world))
 
 
-class _Transformed(torch.utils.data.Dataset):
-    """Rows as (uint8 image, label), indexed by (row, seed of its augmentation)."""
-
-    def __init__(self, rows: Dataset, fit: Fit, augmentation: Augmentation):
-        self.rows, self.fit, self.augmentation = rows, fit, augmentation
-        # No colour changes: they would move images out of the domain in which the threat is stated.
-        self.transform = create_transform(
-            fit.input_size,
-            is_training=True,
-            interpolation=fit.interpolation,
-            hflip=0.5 if augmentation == "crop-flip" else 0.0,
-            color_jitter=None,  # ty: ignore[invalid-argument-type] timm takes None, and only then none is made
-            normalize=False,
-        )
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, int]:
-        number, seed = index
-        row = self.rows[number]
-        if self.augmentation == "none":
-            return read_fitted(row, self.fit), row["label"]
-        image = read_row(row)
-        with _seeded(seed):
-            return self.transform(image_in_channels(image, self.fit.input_size[0])), row["label"]
+def shown(images: Decoded | OnDemand, labels: Tensor) -> Callable[[list[int]], tuple[Tensor, Tensor]]:
+    """Makes batches of images as they are."""
+    return lambda rows: (_stacked(images, rows), labels[rows])
 
 
-@contextmanager
-def _seeded(seed: int) -> Generator[None]:
-    """Gives timm's transforms, which draw from the global generators of Python and torch, a seed of their own."""
-    state = random.getstate()
-    with torch.random.fork_rng(devices=[]):
-        random.seed(seed)
-        torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(state)
+def padded_crops(
+    images: Decoded | OnDemand, labels: Tensor
+) -> Callable[[tuple[Tensor, Tensor, Tensor, Tensor]], tuple[Tensor, Tensor]]:
+    """Makes batches of crops of images that are zero-padded by an eighth."""
+
+    def make(job: tuple[Tensor, Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        rows, *drawn = job
+        crops = all_crops(_stacked(images, rows.tolist()))
+        return crop_and_flip(crops, torch.arange(len(rows)), *drawn), labels[rows]
+
+    return make
+
+
+def resized_crops(
+    photos: Decoded | OnDemand, labels: Tensor, fit: Fit, augmentation: Augmentation
+) -> Callable[[list[tuple[int, int]]], tuple[Tensor, Tensor]]:
+    """Makes batches of resized parts of photos."""
+    size, mirror = fit.input_size[1:], mirrored(augmentation)
+
+    def make(job: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        parts = [resized_crop(photos[row], seed, size, fit.interpolation, mirror=mirror) for row, seed in job]
+        return torch.stack(parts), labels[[row for row, _ in job]]
+
+    return make
+
+
+def _stacked(images: Decoded | OnDemand, rows: list[int]) -> Tensor:
+    return torch.from_numpy(np.stack([images[row] for row in rows]))

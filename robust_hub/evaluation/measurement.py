@@ -19,6 +19,7 @@ from robust_hub.data import (
     fingerprints_of,
     subset,
     tested_sha256,
+    with_augmentation,
 )
 from robust_hub.evaluation.accuracy import Accuracy, Check, Cost, Evaluation
 from robust_hub.evaluation.evidence import Evidence
@@ -118,7 +119,8 @@ def measure(
         accelerator,
         classifier,
         data,
-        config.source,
+        # As the surrogate saw them.
+        with_augmentation(config.source, data, data.image_shape),
         attack.threat,
         evaluation,
         model=model,

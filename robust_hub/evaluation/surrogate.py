@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from robust_hub.data import Data, Source, training_loader
+from robust_hub.data import Data, Source, training_loader, with_augmentation
 from robust_hub.losses import cross_entropy
 from robust_hub.models import create_classifier
 
@@ -34,7 +34,7 @@ def train_surrogate(data: Data, source: Source, device: torch.device, *, seed: i
             data.train,
             network.preprocessing,
             batch_size=min(BATCH, len(data.train)),
-            augmentation=source.augmentation,
+            augmentation=with_augmentation(source, data, network.input_size).augmentation,
             seed=seed,
             device=device,
         )

@@ -100,7 +100,7 @@ def fit_head(accelerator: Accelerator, head: NewHead, rows: Dataset, source: Sou
     """
     start = time.perf_counter()
     extractor, module = head.extractor.to(accelerator.device), head.module.to(accelerator.device)
-    views = 2 if source.augmentation == "crop-flip" else 1
+    views = 2 if source.augmentation.endswith("-flip") else 1
     with eval_mode(extractor):
         features = compute_features(accelerator, extractor, rows, views, folder)
     labels = torch.tensor(rows["label"][:]).repeat(views)

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from robust_hub.attacks import PGD
-from robust_hub.data import Data, Loader, Shard, Source, evaluation_loader, subset, training_loader
+from robust_hub.data import Data, Loader, Shard, Source, evaluation_loader, subset, training_loader, with_augmentation
 from robust_hub.evaluation import Evaluation, evaluate_loader
 from robust_hub.launch import Output
 from robust_hub.methods import Objective
@@ -27,7 +27,7 @@ class Loaders:
 
     Attributes:
         data: the whole data set.
-        source: where it is from.
+        source: where it is from, and how its training images are augmented, which is never just the usual way here.
         threat: what a classifier should withstand.
         train: shuffled and augmented, this process's share.
         validation: at most 512 images, by which an epoch is chosen.
@@ -74,7 +74,7 @@ def open_loaders(
     classifier: PixelClassifier,
     stored: Path | None = None,
 ) -> Loaders:
-    """Makes the loaders for what a classifier takes; reads small sets into memory, so bad images are found here.
+    """Makes the loaders for what a classifier takes; most sets are decoded here, so that bad images are found.
 
     Args:
         accelerator: of the run.
@@ -89,6 +89,7 @@ def open_loaders(
         ValueError: when the stored gradients do not fit, or a batch or the channels do not.
     """
     check_channels(classifier)
+    source = with_augmentation(source, data, classifier.input_size)
     shard = Shard(accelerator.process_index, accelerator.num_processes, accelerator.gradient_accumulation_steps)
     common = {"fit": classifier.preprocessing, "device": accelerator.device, "shard": shard}
     return Loaders(

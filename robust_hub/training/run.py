@@ -129,19 +129,22 @@ class TrainingRun:
         # Before anything is written, as a batch may be too small or too large.
         plan = estimate_cost(accelerator, objective, loaders.train, config.training) if objective else None
         facts = self.data.facts.shown_to(student.input_size)
-        claim_output(accelerator, config.output, self.identity, facts=asdict(facts))
+        augmentation = loaders.source.augmentation
+        told = {**asdict(facts), "augmentation": augmentation}
+        claim_output(accelerator, config.output, self.identity, facts=told)
         accelerator.print(facts.describe_sizes())
         accelerator.print(f"the student starts from {starts_from}" if starts_from else "the student starts untrained")
         if self.teacher is not None:
             self.teacher.to(accelerator.device)
         if head is not None:
-            self._fit_head(head, "features")
+            self._fit_head(head, "features", loaders.source)
             self._warn_unless_robust(student, "teacher with its new head")
         elif self.teacher is not None:
-            self._prepare_teacher(self.teacher)
+            self._prepare_teacher(self.teacher, loaders.source)
         if objective is None:
             state = self._only_head(student)
         else:
+            accelerator.print(f"training images are augmented: {augmentation}")
             accelerator.print(plan)
             set_seed(config.training.seed, device_specific=True)
             student, state = loaders.fit(accelerator, objective, config.training, config.output)
@@ -188,20 +191,20 @@ class TrainingRun:
         device = self.accelerator.device
         return evaluation_loader(self.data.train, student.preprocessing, batch_size=EVALUATION_BATCH, device=device)
 
-    def _prepare_teacher(self, teacher: Teacher) -> None:
+    def _prepare_teacher(self, teacher: Teacher, source: Source) -> None:
         """Trains the teacher a head for the data's classes where it knows others, and warns if it is not robust."""
         if not self.teacher_knows:
             self.accelerator.print("the teacher knows other classes: it is trained a head for these first")
             head = linear_head(teacher.classifier).requires_grad_(True)
-            self._fit_head(NewHead(head, teacher.classifier), "teacher_features")
+            self._fit_head(NewHead(head, teacher.classifier), "teacher_features", source)
             head.requires_grad_(False)
             self.teacher_knows = True
         self._warn_unless_robust(teacher, "teacher")
 
-    def _fit_head(self, head: NewHead, folder: str) -> None:
+    def _fit_head(self, head: NewHead, folder: str, source: Source) -> None:
         """Trains a head on the training images; the features are kept in a folder of the run."""
         place = self.config.output.folder / folder
-        self.head_seconds += fit_head(self.accelerator, head, self.data.train, self.config.source, place)
+        self.head_seconds += fit_head(self.accelerator, head, self.data.train, source, place)
 
     def _only_head(self, student: PixelClassifier) -> TrainState:
         """Tells what a run has cost in which nothing but a head was trained: the passes that computed its features."""

@@ -8,7 +8,7 @@ from PIL import Image as PILImage
 from timm.data import create_transform
 
 from robust_hub.data import Shard, evaluation_loader, training_loader
-from robust_hub.data.loaders import all_crops, crop_and_flip
+from robust_hub.data.augmentation import all_crops, crop_and_flip
 from robust_hub.models import Preprocessing
 
 CPU = torch.device("cpu")
@@ -266,6 +266,12 @@ def test_stored_maps_need_a_set_that_fits_into_memory(numbered, monkeypatch):
         training_loader(numbered, FIT, batch_size=4, augmentation="none", seed=0, device=CPU, stored=stored)
 
 
+def test_stored_maps_can_not_follow_a_resized_crop(numbered):
+    stored = np.zeros((40, 2, *SIZE), np.float32)
+    with pytest.raises(ValueError, match="can't follow a resized crop, got --augmentation resized-crop; say crop-flip"):
+        training_loader(numbered, FIT, batch_size=4, augmentation="resized-crop", seed=0, device=CPU, stored=stored)
+
+
 def photos() -> Dataset:
     """Eleven photos of several sizes, as files hold them; each one's label is its number."""
     rng = np.random.default_rng(1)
@@ -297,3 +303,15 @@ def test_training_augments_what_evaluation_shows():
     loader = training_loader(photos(), CROPPED, batch_size=11, augmentation="none", seed=0, device=CPU)
     ((images, labels),) = loader
     np.testing.assert_array_equal(levels(images), by_timm(photos())[labels])
+
+
+@pytest.mark.parametrize("augmentation", ["none", "crop", "crop-flip", "resized-crop", "resized-crop-flip"])
+def test_training_shows_the_same_whether_the_photos_fit_into_memory_or_not(monkeypatch, augmentation):
+    shown = {}
+    for most in (0, 2**20):
+        monkeypatch.setattr("robust_hub.data.loaders.IN_MEMORY_BYTES", most)
+        loader = training_loader(photos(), CROPPED, batch_size=4, augmentation=augmentation, seed=0, device=CPU)
+        loader.set_epoch(3)
+        shown[most] = list(loader)
+    assert same(*shown.values())
+    assert len(shown[0]) == 2

@@ -22,13 +22,13 @@ def test_images_are_streamed_where_the_system_can_not_tell_the_cores_of_a_proces
     assert [len(labels) for _, labels in loader] == [2, 1]
 
 
-def test_workers_are_as_many_as_the_machine_has_cores_where_nothing_else_is_told(monkeypatch):
+def test_threads_are_as_many_as_the_machine_has_cores_where_nothing_else_is_told(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
     monkeypatch.setattr(loaders, "IN_MEMORY_BYTES", 0)
     rows = subset(load_data(Source("synthetic")).test, 3)
     loader = evaluation_loader(rows, Preprocessing((3, 16, 16)), batch_size=2, device=torch.device("cpu"))
-    assert loader.batches.num_workers == 3
+    assert loader.threads == 3
 
 
 def test_a_device_that_nobody_tried_is_refused_in_one_sentence(monkeypatch, tmp_path):

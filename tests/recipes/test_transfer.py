@@ -71,6 +71,10 @@ def test_two_processes_in_bf16_with_accumulation_write_a_folder_that_timm_loads(
     assert done.stdout.count("| teacher") == 1
     assert "80 test images" in done.stdout
     student = output / "student"
+    # What is usual is told, and kept as what it came to.
+    assert done.stdout.count("training images are augmented: crop-flip\n") == 1
+    assert json.loads((output / "run.json").read_text())["data_facts"]["augmentation"] == "crop-flip"
+    assert json.loads((student / "evaluation.json").read_text())["source"]["augmentation"] == "crop-flip"
     names = {"README.md", "config.json", "evaluation.json", "model.safetensors"}
     assert {file.name for file in student.iterdir()} == names | {"accuracy_against_eps.png", "input_gradients.png"}
     for picture in student.glob("*.png"):
