@@ -50,9 +50,7 @@ def fine_tune(config: Config, options: LifelongOptions = LifelongOptions()):
     run = training.open_run(config, options, teacher, label_names=config.label_names)
     student = model_folder.load_with_new_head(teacher, run.data.num_classes)
     head = training.NewHead(training.linear_head(student), student)
-    return run.complete(
-        student, Lifelong(student, run.require_teacher(), options), head=head, starts_from=teacher.public_place
-    )
+    return run.complete(student, Lifelong(student, run.require_teacher(), options), head=head, starts_from=teacher)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def probe(config: Config, options: ProbeOptions = ProbeOptions()):
     student, head = make_student(run, teacher, options.mlp)
     # Made now, so that a bad --retrain-stages is refused before the run writes; what it freezes lies below the head.
     retraining = Retraining(student, stages=options.retrain_stages) if options.retrain_stages else None
-    return run.complete(student, retraining, head=head, starts_from=teacher.public_place)
+    return run.complete(student, retraining, head=head, starts_from=teacher)
 
 
 def check_head_alone(config: Config) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from robust_hub import hub, training
+from robust_hub import hub, model_folder, training
 from robust_hub.data import Source
 from robust_hub.launch import Json, LabelNames, Output, command_line
 from robust_hub.methods import (
@@ -166,8 +166,10 @@ def transfer(
     return run.complete(student, objective, starts_from=starts_from, stored=stored, compare_with=compare_with)
 
 
-def open_transfer(config: Config, options: Options) -> "tuple[training.TrainingRun, PixelClassifier, str]":
-    """Opens the run, and its student with the name of the model that it starts from, if any."""
+def open_transfer(
+    config: Config, options: Options
+) -> "tuple[training.TrainingRun, PixelClassifier, model_folder.ModelFolder | None]":
+    """Opens the run, and its student with the folder of the model that it starts from, if any."""
     teacher = hub.open_folder(config.teacher)
     run = training.open_run(config, options, teacher, label_names=config.label_names)
     student, starts_from = hub.open_student(config.student, config.student_args, run.data, image_size=config.image_size)

@@ -1,5 +1,6 @@
 """transfer.py from the command line to the folder that plain timm loads."""
 
+import hashlib
 import json
 import re
 import subprocess
@@ -296,13 +297,16 @@ def test_a_folder_that_holds_another_run_is_left_alone(tmp_path, teacher):
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")} == before
 
 
-@pytest.mark.parametrize("starts", ["untrained", "from local-dir:teacher"])
+@pytest.mark.parametrize("starts", ["untrained", "from local-dir:teacher, weights of sha256 "])
 def test_what_the_student_starts_from_is_told_once_and_before_training(tmp_path, teacher, capsys, starts):
     changes = {} if starts == "untrained" else {"student": teacher, "student_args": {}}
     transfer.plain(config(teacher, tmp_path / "run", **changes))
     lines = capsys.readouterr().out.splitlines()
     (line,) = [line for line in lines if line.startswith("the student starts")]
-    assert line == f"the student starts {starts}"
+    sha256 = hashlib.sha256((Path(teacher.removeprefix("local-dir:")) / "model.safetensors").read_bytes()).hexdigest()
+    assert line == f"the student starts {starts if starts == 'untrained' else starts + sha256[:12]}"
+    told = require_provenance(tmp_path / "run" / "student")
+    assert told.starts_from_sha256 == ("" if starts == "untrained" else sha256)
     assert lines.index(line) < [line.startswith("plan:") for line in lines].index(True)
 
 
