@@ -249,6 +249,11 @@ def open_run(
     identity = identity_of(accelerator, str(method), config, sha256=sha256)
     check_output(config.output, identity)
     data = load_data(config.source)
+    if data.num_classes < 2:
+        raise ValueError(
+            f"{data.name} must have two classes or more to learn from, got {data.num_classes} "
+            f"({', '.join(data.label_names)}); check --data and its column of labels"
+        )
     accelerator.print(data.description())
     run = TrainingRun(config, str(method), accelerator, identity, threat, data, teacher)
     set_seed(config.training.seed)

@@ -122,7 +122,7 @@ def test_igam_trains_a_student_of_another_architecture(tmp_path, teacher, option
         ({"student": "resnet18_cifar", "student_args": {"layer": 3}}, "can't be built"),
         ({"student": "local-dir:nowhere", "student_args": {}}, "no model folder at nowhere"),
         ({"teacher": "local-dir:nowhere"}, "no model folder at nowhere"),
-        ({"teacher": "resnet18"}, "must be named hf-hub:ORG/NAME, local-dir:FOLDER or"),
+        ({"teacher": "resnet18"}, "resnet18 is an untrained network, which only a student can be"),
         ({"source": Source("./synthetik")}, "there is no folder"),
         ({"student_args": {**VIT, "in_chans": 2}}, "must take grey or colour images, got 3 and 2 channels"),
         ({"threat": "linf:2"}, r"eps must be in \(0, 1\), got 2"),
@@ -340,15 +340,6 @@ def test_names_that_are_stated_decide(tmp_path, teacher):
     run = open_transfer(nameless, tmp_path / "run", label_names=tuple(NAMES[::-1]))
     assert run.teacher_knows
     torch.testing.assert_close(answers(run), answers(open_transfer(teacher, tmp_path / "run")).flip(1))
-
-
-def test_a_batch_of_one_is_told_before_anything_is_written(tmp_path, teacher):
-    # Its last stage has a single place, so that BatchNorm sees a single value a channel.
-    student = {"student": "resnet10t", "student_args": {"channels": [8, 8, 8, 16]}}
-    alone = config(teacher, tmp_path / "run", training=TrainingConfig(epochs=1, batch_size=1), **student)
-    with pytest.raises(ValueError, match="BatchNorm needs at least 2 images at a time, and --batch-size 1"):
-        transfer.kd(alone)
-    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("place", [".", "run", "a/b"])
