@@ -35,7 +35,8 @@ class Config:
     """What is measured.
 
     Attributes:
-        model: hf-hub:ORG/NAME, local-dir:FOLDER, or the name of weights that timm knows.
+        model: hf-hub:ORG/NAME, local-dir:FOLDER, a name of the catalogue, or of weights that timm knows, with its tag
+            (resnet18.a1_in1k).
         source: the images; the test split is used, or all of them.
         output: where the run writes.
         threat: linf:EPS or l2:EPS, in pixel units.

@@ -26,7 +26,8 @@ class Config:
     """What a probe needs.
 
     Attributes:
-        teacher: the robust classifier, hf-hub:ORG/NAME or local-dir:FOLDER; its classes may be others.
+        teacher: the robust classifier: hf-hub:ORG/NAME, local-dir:FOLDER, a name of the catalogue, or of
+            weights that timm knows, with its tag (resnet18.a1_in1k); its classes may be others.
         source: the images.
         output: where the run writes.
         threat: linf:EPS or l2:EPS, in pixel units; used to test, never to train.

@@ -43,7 +43,10 @@ def open_student(
 
 def _open_model(name: str, model_args: dict, data: Data, image_size: int) -> tuple[PixelClassifier, ModelFolder]:
     if image_size:
-        raise ValueError(f"{name} is a model and takes images of its own size; leave --image-size away")
+        raise ValueError(
+            f"{name} is a model and takes images of its own size; leave --image-size away, or, where its network is "
+            f"built for a size, say --student-args '{_with(model_args, img_size=image_size)}'"
+        )
     check_adaptable(name, model_args)
     folder = open_folder(name)
     if model_args:
@@ -54,7 +57,7 @@ def _open_model(name: str, model_args: dict, data: Data, image_size: int) -> tup
     if "in_chans" not in model_args and student.input_size[0] < data.image_shape[0]:
         raise ValueError(
             f"{name} takes grey images and those of {data.name} are in colour; say --student-args "
-            f"'{_with_channels(1, model_args)}' to show it grey ones{_colour_way(folder, model_args, data)}"
+            f"'{_with(model_args, in_chans=1)}' to show it grey ones{_colour_way(folder, model_args, data)}"
         )
     if model_args or folder.provenance is None:
         check_saving(student)
@@ -63,7 +66,7 @@ def _open_model(name: str, model_args: dict, data: Data, image_size: int) -> tup
 
 def _colour_way(folder: ModelFolder, model_args: dict, data: Data) -> str:
     """Tells how a grey model learns to see colours; empty where it can't be made to."""
-    colour = _with_channels(data.image_shape[0], model_args)
+    colour = _with(model_args, in_chans=data.image_shape[0])
     try:
         load_adapted(folder, json.loads(colour), num_classes=data.num_classes)
     except ValueError:
@@ -71,8 +74,8 @@ def _colour_way(folder: ModelFolder, model_args: dict, data: Data) -> str:
     return f", or '{colour}' to adapt its first layer"
 
 
-def _with_channels(channels: int, model_args: dict) -> str:
-    return json.dumps({**model_args, "in_chans": channels})
+def _with(model_args: dict, **changes: int) -> str:
+    return json.dumps({**model_args, **changes})
 
 
 def _shape_of_images(architecture: str, data: Data, image_size: int) -> tuple[int, int, int]:

@@ -94,7 +94,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
-def test_it_is_the_repository_that_timm_fetches_it_from_at_its_commit(on_the_hub, folders):
+def test_it_is_the_repository_that_timm_fetches_it_from_at_its_commit(on_the_hub, folders, tmp_path):
     folder = hub.open_folder(RESNET)
     assert hub.open_folder(folder.place).place == folder.place
     assert (folder.name, folder.place, folder.sha256) == (
@@ -103,6 +103,10 @@ def test_it_is_the_repository_that_timm_fetches_it_from_at_its_commit(on_the_hub
         sha256_of(folders[RESNET]),
     )
     assert hub.resolve(RESNET) == f"hf-hub:timm/{RESNET}"
+    hub.download(RESNET, tmp_path / "copy")
+    assert {file: (tmp_path / "copy" / file).read_bytes() for file in files_of(tmp_path / "copy")} == {
+        file: (folders[RESNET] / file).read_bytes() for file in (CONFIG, WEIGHTS)
+    }
 
 
 def test_a_student_starts_from_these_weights_with_a_head_for_the_datas_classes(on_the_hub, data):
