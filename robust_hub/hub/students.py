@@ -13,7 +13,7 @@ def open_student(
 ) -> tuple[PixelClassifier, ModelFolder | None]:
     """Loads a model to train on, or creates an untrained architecture, for the classes of the data.
 
-    What is not just as a folder of ours has it is saved to one and loaded again first, so that no run is lost at its
+    Unless it is as a folder of ours has it, it is saved to one and loaded again first, so that no run is lost at its
     end.
 
     Args:

@@ -99,7 +99,7 @@ def _load(folder: ModelFolder, model_args: dict, *, num_classes: int | None) -> 
     """Lets timm load a model, and turns whatever goes wrong into one sentence."""
     changes: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
     cfg = get_pretrained_cfg(folder.config["architecture"])
-    if "in_chans" in model_args and cfg is not None:
+    if "in_chans" in model_args and cfg is not None and cfg.first_conv:
         # Folders of ours do not tell which layer it is.
         changes["pretrained_cfg_overlay"] = {"first_conv": cfg.first_conv}
     # timm writes the number of classes there itself, and a new head may have changed it.
