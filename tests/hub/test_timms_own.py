@@ -30,14 +30,14 @@ RESNET, GREY, OF_1000, PICKLED = (
     "test_nfnet.r160_in1k",
 )
 NAMES = ["vertical", "horizontal", "diagonal", "antidiagonal"]
-SYNTHETIC = Source("synthetic", test_images=16)
+SYNTHETIC = Source("synthetic", test_images=4)
 TRAINING = TrainingConfig(epochs=1, batch_size=96, lr=0.01)
 
 
 def by_timm(name: str, place: Path, channels: int = 3) -> Path:
     """Writes weights as timm does; all but those of a thousand classes are of the synthetic set's, and small."""
     torch.manual_seed(0)
-    told = {"input_size": (channels, 32, 32), "mean": (0.5,) * channels, "std": (0.5,) * channels}
+    told = {"input_size": (channels, 16, 16), "mean": (0.5,) * channels, "std": (0.5,) * channels}
     small = {} if name == OF_1000 else {"num_classes": 4, "in_chans": channels, "pretrained_cfg_overlay": told}
     names = {} if name == OF_1000 else {"label_names": NAMES}
     model = timm.create_model(name.partition(".")[0], **small)
@@ -133,9 +133,10 @@ def test_a_teacher_teaches_and_the_card_tells_which_weights_both_are(
     assert f"base_model: timm/{RESNET}" in card
 
 
+@pytest.mark.slow
 def test_a_probe_starts_from_it(on_the_hub, no_pictures, folders, tmp_path):
     settings = linear_probe.Config(
-        RESNET, Source("synthetic", augmentation="none", test_images=8), Output(tmp_path / "run")
+        RESNET, Source("synthetic", augmentation="none", test_images=4), Output(tmp_path / "run")
     )
     linear_probe.probe(settings)
     told = require_provenance(tmp_path / "run" / "student")
@@ -223,9 +224,9 @@ def test_what_timm_itself_has_fetched_needs_no_network(on_the_hub, folders, monk
     [
         (OF_1000, {"img_size": [32, 32]}, (3, 32, 32)),
         (OF_1000, {"img_size": [32, 48], "in_chans": 1, "drop_path_rate": 0.2, "drop_rate": 0.1}, (1, 32, 48)),
-        (RESNET, {"in_chans": 1, "output_stride": 16}, (1, 32, 32)),
-        (RESNET, {"act_layer": "silu", "drop_path_rate": 0.1}, (3, 32, 32)),
-        (GREY, {"in_chans": 3}, (3, 32, 32)),
+        (RESNET, {"in_chans": 1, "output_stride": 16}, (1, 16, 16)),
+        (RESNET, {"act_layer": "silu", "drop_path_rate": 0.1}, (3, 16, 16)),
+        (GREY, {"in_chans": 3}, (3, 16, 16)),
     ],
 )
 def test_weights_are_adapted_to_arguments_that_the_students_folder_keeps(
@@ -312,4 +313,4 @@ def test_grey_weights_for_images_in_colour_are_told_with_the_ways(on_the_hub, da
     with pytest.raises(ValueError, match=f"{GREY} takes grey images and those of synthetic are in colour; {ways}"):
         hub.open_student(GREY, {}, data)
     student, _ = hub.open_student(GREY, {"in_chans": 1}, data)
-    assert student.input_size == (1, 32, 32)
+    assert student.input_size == (1, 16, 16)

@@ -37,11 +37,10 @@ def config(teacher: str, tmp_path: Path, *, classes: int = 2, batch_size: int = 
     return Config(teacher, source=source, output=Output(tmp_path / "run"), training=training, **STUDENT)
 
 
-@pytest.mark.parametrize("batch_size", [4, 11])
-def test_two_classes_are_learnt_and_a_last_batch_of_one_image_is_left_out(tmp_path, teacher, monkeypatch, batch_size):
+def test_two_classes_are_learnt_and_a_last_batch_of_one_image_is_left_out(tmp_path, teacher, monkeypatch):
     monkeypatch.setattr("robust_hub.training.run.draw_pictures", lambda *_: None)
-    transfer.kd(config(teacher, tmp_path, batch_size=batch_size))
-    assert require_provenance(tmp_path / "run" / "student").training.images == 12 // batch_size * batch_size
+    transfer.kd(config(teacher, tmp_path, batch_size=11))
+    assert require_provenance(tmp_path / "run" / "student").training.images == 11
 
 
 def test_one_class_is_refused(tmp_path, teacher):
