@@ -37,8 +37,9 @@ class Config:
     Attributes:
         source: the images.
         output: where the run writes.
-        student: an architecture of timm's or ours, or a model (hf-hub:ORG/NAME, local-dir:FOLDER) to start from.
-        student_args: arguments for timm's create_model, as JSON.
+        student: an architecture of timm's or ours, untrained (resnet18), or a model to start from: hf-hub:ORG/NAME,
+            local-dir:FOLDER, a name of the catalogue, or of weights that timm knows, with its tag (resnet18.a1_in1k).
+        student_args: arguments for timm's create_model, as JSON; with a model those that its weights can be adapted to.
         image_size: side in px of the images that an untrained student takes, where it takes any; 0 for that of the
             images or, where they are of several sizes, the median short side, at most the architecture's usual size.
         threat: linf:EPS or l2:EPS, in pixel units.

@@ -35,7 +35,8 @@ class Config:
     """What is measured.
 
     Attributes:
-        model: hf-hub:ORG/NAME, local-dir:FOLDER, or the name of weights that timm knows.
+        model: hf-hub:ORG/NAME, local-dir:FOLDER, a name of the catalogue, or of weights that timm knows, with its tag
+            (resnet18.a1_in1k).
         source: the images; the test split is used, or all of them.
         output: where the run writes.
         threat: linf:EPS or l2:EPS, in pixel units.
@@ -93,7 +94,7 @@ def main(config: Config) -> None:
     images = data.load_test_data(config.source)
     models.check_channels(classifier)
     accelerator.print(images.description())
-    claimed = folder.info.clean_accuracy.value if folder and folder.info else 0.0
+    claimed = folder.info.clean_accuracy.value if folder.info else 0.0
     order = evaluation.find_class_order(classifier, images, stated=config.label_names, claimed=claimed)
     if not order.label_names:
         raise ValueError(f"{order.told}; choose a model of this data set, or name its logits with --label-names")
@@ -115,16 +116,14 @@ def main(config: Config) -> None:
         launch.claim_output(accelerator, config.output, identity, facts=asdict(facts))
         accelerator.print(facts.describe_sizes())
         surrogates = called_apart([*passing_surrogates(accelerator, config, images, classifier, folder), *named])
-        model = folder.place if folder else config.model
-        report = evaluation.measure(accelerator, classifier, images, attack, config, model=model, surrogates=surrogates)
+        report = evaluation.measure(
+            accelerator, classifier, images, attack, config, model=folder.place, surrogates=surrogates
+        )
     accelerator.print(report.table())
     evaluation.finish(accelerator, classifier, images, attack.threat, config, report)
     if config.update_card and accelerator.is_main_process:
-        # Config takes no other model than a local-dir:FOLDER then.
-        assert folder is not None
         model_folder.add_evaluation(folder.path, report, config.output.folder)
     if config.create_pr and accelerator.is_main_process:
-        assert folder is not None
         accelerator.print(f"offered: {hub.offer_evaluation(folder.place, report, config.output.folder).url}")
     launch.end_training(accelerator)
 
@@ -156,7 +155,7 @@ def passing_surrogates(
     config: Config,
     images: "data.Data",
     classifier: "models.PixelClassifier",
-    folder: "model_folder.ModelFolder | None",
+    folder: "model_folder.ModelFolder",
 ) -> Iterable[tuple[str, nn.Module]]:
     """Yields the surrogates that nobody asked for, where they fit: a plain network trained here, and the teacher."""
     shown, taken = ("x".join(map(str, shape)) for shape in (images.image_shape, classifier.input_size))
@@ -172,7 +171,7 @@ def passing_surrogates(
             f"no plain network is trained for the honesty checks, as it would take images of {shown} and the model "
             f"takes {taken} (channels, height, width); --surrogates names others"
         )
-    provenance = folder.provenance if folder else None
+    provenance = folder.provenance
     if not provenance or not provenance.teacher or provenance.teacher.name in config.surrogates:
         return
     try:

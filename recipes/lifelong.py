@@ -26,7 +26,8 @@ class Config:
     """What fine-tuning needs.
 
     Attributes:
-        teacher: the robust classifier to start from, hf-hub:ORG/NAME or local-dir:FOLDER; its classes may be others.
+        teacher: the robust classifier to start from: hf-hub:ORG/NAME, local-dir:FOLDER, a name of the catalogue, or of
+            weights that timm knows, with its tag (resnet18.a1_in1k); its classes may be others.
         source: the images.
         output: where the run writes.
         threat: linf:EPS or l2:EPS, in pixel units; used to choose the epoch and to test, never to train.
@@ -50,9 +51,7 @@ def fine_tune(config: Config, options: LifelongOptions = LifelongOptions()):
     run = training.open_run(config, options, teacher, label_names=config.label_names)
     student = model_folder.load_with_new_head(teacher, run.data.num_classes)
     head = training.NewHead(training.linear_head(student), student)
-    return run.complete(
-        student, Lifelong(student, run.require_teacher(), options), head=head, starts_from=teacher.public_place
-    )
+    return run.complete(student, Lifelong(student, run.require_teacher(), options), head=head, starts_from=teacher)
 
 
 if __name__ == "__main__":

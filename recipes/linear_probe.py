@@ -26,7 +26,8 @@ class Config:
     """What a probe needs.
 
     Attributes:
-        teacher: the robust classifier, hf-hub:ORG/NAME or local-dir:FOLDER; its classes may be others.
+        teacher: the robust classifier: hf-hub:ORG/NAME, local-dir:FOLDER, a name of the catalogue, or of
+            weights that timm knows, with its tag (resnet18.a1_in1k); its classes may be others.
         source: the images.
         output: where the run writes.
         threat: linf:EPS or l2:EPS, in pixel units; used to test, never to train.
@@ -53,7 +54,7 @@ def probe(config: Config, options: ProbeOptions = ProbeOptions()):
     student, head = make_student(run, teacher, options.mlp)
     # Made now, so that a bad --retrain-stages is refused before the run writes; what it freezes lies below the head.
     retraining = Retraining(student, stages=options.retrain_stages) if options.retrain_stages else None
-    return run.complete(student, retraining, head=head, starts_from=teacher.public_place)
+    return run.complete(student, retraining, head=head, starts_from=teacher)
 
 
 def check_head_alone(config: Config) -> None:

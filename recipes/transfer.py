@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from robust_hub import hub, training
+from robust_hub import hub, model_folder, training
 from robust_hub.data import Source
 from robust_hub.launch import Json, LabelNames, Output, command_line
 from robust_hub.methods import (
@@ -52,11 +52,12 @@ class Config:
     """What every method needs.
 
     Attributes:
-        teacher: hf-hub:ORG/NAME, local-dir:FOLDER, or a name of the catalogue.
-        student: an architecture of timm's or ours, or a model to start from.
+        teacher: hf-hub:ORG/NAME, local-dir:FOLDER, a name of the catalogue, or of weights that timm knows, with its tag
+            (resnet18.a1_in1k).
+        student: an architecture of timm's or ours, untrained (resnet18), or a model to start from, by such a name.
         source: the images.
         output: where the run writes.
-        student_args: arguments for timm's create_model, as JSON.
+        student_args: arguments for timm's create_model, as JSON; with a model those that its weights can be adapted to.
         image_size: side in px of the images that an untrained student takes, where it takes any; 0 for that of the
             images or, where they are of several sizes, the median short side, at most the architecture's usual size.
         threat: linf:EPS or l2:EPS, in pixel units; used to choose the epoch and to test, and only by rslad and ard to
@@ -175,8 +176,10 @@ def transfer(
     return run.complete(student, objective, starts_from=starts_from, stored=stored, compare_with=compare_with)
 
 
-def open_transfer(config: Config, options: Options) -> "tuple[training.TrainingRun, PixelClassifier, str]":
-    """Opens the run, and its student with the name of the model that it starts from, if any."""
+def open_transfer(
+    config: Config, options: Options
+) -> "tuple[training.TrainingRun, PixelClassifier, model_folder.ModelFolder | None]":
+    """Opens the run, and its student with the folder of the model that it starts from, if any."""
     teacher = hub.open_folder(config.teacher)
     run = training.open_run(config, options, teacher, label_names=config.label_names)
     student, starts_from = hub.open_student(config.student, config.student_args, run.data, image_size=config.image_size)

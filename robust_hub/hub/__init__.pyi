@@ -7,7 +7,6 @@ from .destination import Destination as Destination
 from .fetching import MODEL_CARDS as MODEL_CARDS
 from .fetching import ORGANISATION as ORGANISATION
 from .fetching import download as download
-from .fetching import is_timms_own as is_timms_own
 from .fetching import open_folder as open_folder
 from .fetching import resolve as resolve
 from .loading import load as load

@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
 from robust_hub import model_folder
 from robust_hub.errors import CheckpointError, close_names, first_line, without_secrets
 from robust_hub.files import whole_folder
+from robust_hub.hub import timms_own
 from robust_hub.model_folder import ModelFolder, files_of, read_config
 from robust_hub.names import CONFIG, ENTRIES, HUB_ID, SOURCES, STUDENT, WEIGHTS
 
@@ -30,12 +31,16 @@ MODEL_CARDS = Path(__file__).resolve().parents[2] / "model_cards"
 CATALOGUE_NAME = re.compile(r"\w+\.[\w-]+_(linf|l2)[\w.-]+")
 # Names of git's blobs and of large files.
 HEX = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
+# By which older repositories of timm's hold their weights.
+PICKLE = "pytorch_model.bin"
 # Nothing else is copied from a repository: no other kind of file, and no name that leads out of the folder.
 FILE_OF_OURS = re.compile(rf"\w[\w-]*\.(json|md|png|safetensors)|LICENSE|{re.escape(ENTRIES.as_posix())}")
 
 
 def resolve(name: str) -> str:
     """Writes a model's name with its source: that of the catalogue is a folder of this checkout, or on the Hub.
+
+    Weights that timm knows by architecture and tag are those of the repository that timm fetches them from.
 
     Raises:
         CheckpointError: when it is none.
@@ -45,9 +50,12 @@ def resolve(name: str) -> str:
     if CATALOGUE_NAME.fullmatch(name):
         near = MODEL_CARDS / name
         return f"local-dir:{near}" if (near / CONFIG).is_file() else f"hf-hub:{ORGANISATION}/{name}"
+    if timms_own.is_timms_own(name):
+        return f"hf-hub:{timms_own.repository_of(name)}"
     _refuse_run(name)
     raise CheckpointError(
-        f"a model must be named hf-hub:ORG/NAME, local-dir:FOLDER or as in the catalogue, got '{name}'{_meant(name)}"
+        "a model must be named hf-hub:ORG/NAME, local-dir:FOLDER, as in the catalogue, or as timm's weights "
+        f"(resnet18.a1_in1k), got '{name}'{_meant(name)}"
     )
 
 
@@ -60,32 +68,20 @@ def _meant(name: str) -> str:
     repository = re.sub(r"https?://(www\.)?(huggingface\.co|hf\.co)/", "", name).rstrip("/")
     if HUB_ID.fullmatch(repository) and not name.startswith("."):
         return f"; for the repository on the Hub say hf-hub:{repository}"
-    if is_timms_own(name):
-        return f"; for these weights of timm's say hf-hub:timm/{name}"
-    from timm import is_model
-
-    return f"; {name} is an untrained network, which only a student can be" if is_model(name) else ""
+    return timms_own.meant(name)
 
 
 def is_model_name(name: str) -> bool:
     """Tells whether a name is that of a model to start from, and not of an architecture."""
-    return name.startswith(SOURCES) or bool(CATALOGUE_NAME.fullmatch(name))
-
-
-def is_timms_own(name: str) -> bool:
-    """Tells whether a name is one of weights that timm itself fetches and reads, such as resnet18.a1_in1k."""
-    if is_model_name(name) or "." not in name:
-        return False
-    from timm.models import is_model_pretrained
-
-    return is_model_pretrained(name)
+    return name.startswith(SOURCES) or bool(CATALOGUE_NAME.fullmatch(name)) or timms_own.is_timms_own(name)
 
 
 def open_folder(name: str, files: Sequence[str] = (CONFIG, WEIGHTS)) -> ModelFolder:
     """Opens a model's folder: its name is resolved once, and what is fetched is of one commit.
 
     Args:
-        name: hf-hub:ORG/NAME, with @REVISION if wanted, local-dir:FOLDER, or a name of the catalogue.
+        name: hf-hub:ORG/NAME, with @REVISION if wanted, local-dir:FOLDER, a name of the catalogue, or of weights that
+            timm knows.
         files: at least these are in the folder.
 
     Raises:
@@ -96,6 +92,20 @@ def open_folder(name: str, files: Sequence[str] = (CONFIG, WEIGHTS)) -> ModelFol
     if source == "local-dir":
         path = _local(where, files)
         return ModelFolder(name, place, path, read_config(path))
+    try:
+        return _fetch_folder(name, where, files)
+    except CheckpointError:
+        commit = timms_own.commit_in_cache(where) if timms_own.is_timms_own(name) else ""
+        if not commit or not set(files) <= {CONFIG, WEIGHTS}:
+            raise
+        # timm itself fetches the weights alone.
+        weights, sha256 = _fetch_file(where, WEIGHTS, commit)
+        path = timms_own.folder_around(name, weights)
+        return ModelFolder(name, f"{place}@{commit}", path, read_config(path), sha256)
+
+
+def _fetch_folder(name: str, where: str, files: Sequence[str]) -> ModelFolder:
+    """Fetches files of a repository, all of one commit."""
     repository, _, revision = where.partition("@")
     checksums = {}
     for file in (CONFIG, *(file for file in files if file != CONFIG)):
@@ -174,13 +184,27 @@ def fetch_file(repository: str, file: str, revision: str) -> tuple[Path, str]:
     The cache names a file by its checksum, which is compared: the client compares sizes only.
     """
     with told_by_the_hub(f"the Hub did not give {file} of {repository}"):
-        place = Path(hf_hub_download(repository, file, revision=revision or None))
+        try:
+            place = Path(hf_hub_download(repository, file, revision=revision or None))
+        except EntryNotFoundError as error:
+            if file == WEIGHTS and not isinstance(error, LocalEntryNotFoundError):
+                _refuse_pickle(repository, revision)
+            raise
     blob = place.resolve()
     sha256, of_git = checksums(blob)
     if HEX.fullmatch(blob.name) and blob.name not in (sha256, of_git):
         blob.unlink()
         raise CheckpointError(f"{file} was damaged on its way from the Hub; what came is deleted, so try again")
     return place, sha256
+
+
+def _refuse_pickle(repository: str, revision: str) -> None:
+    """Says that the weights of a repository are a pickle, where they are."""
+    if HfApi().file_exists(repository, PICKLE, revision=revision or None):
+        raise CheckpointError(
+            f"{repository} has its weights in {PICKLE} alone, a pickle, which is not read, and no {WEIGHTS}; download "
+            "that file, and recipes/convert.py makes the folder of a model of it"
+        ) from None
 
 
 def checksums(file: Path) -> tuple[str, str]:

@@ -1,53 +1,81 @@
-"""Opens the student of a run by its name: an untrained architecture, a model, or weights of timm's own."""
+"""Opens the student of a run by its name: an untrained architecture, or a model, whoever its weights are of."""
+
+import json
 
 from robust_hub.data import Data
-from robust_hub.errors import CheckpointError
-from robust_hub.hub.fetching import is_model_name, is_timms_own, open_folder, told_by_the_hub
-from robust_hub.hub.loading import load
-from robust_hub.model_folder import check_saving, load_folder
+from robust_hub.hub.fetching import is_model_name, open_folder
+from robust_hub.model_folder import ModelFolder, check_adaptable, check_saving, load_adapted, load_folder
 from robust_hub.models import PixelClassifier, check_channels, create_classifier, own_size
 
 
-def open_student(name: str, model_args: dict, data: Data, *, image_size: int = 0) -> tuple[PixelClassifier, str]:
+def open_student(
+    name: str, model_args: dict, data: Data, *, image_size: int = 0
+) -> tuple[PixelClassifier, ModelFolder | None]:
     """Loads a model to train on, or creates an untrained architecture, for the classes of the data.
 
-    What was not read from a model folder is saved to one and loaded again first, so that no run is lost at its end.
+    Unless it is as a folder of ours has it, it is saved to one and loaded again first, so that no run is lost at its
+    end.
 
     Args:
-        name: of a model, of weights that timm knows, see `load`, or of an architecture, see `create_classifier`.
-        model_args: of an architecture.
+        name: of a model, see `load`, or of an architecture, see `create_classifier`.
+        model_args: of an architecture, or those that a model may be given, see `load_adapted`.
         data: tells the classes and the images.
         image_size: side in px of the images that an untrained architecture takes; 0 to choose by the data's.
 
     Returns:
-        The student, and the name of the model that it starts from, with its commit; empty for an architecture.
+        The student, and the folder of the model that it starts from; None for an architecture.
 
     Raises:
-        ValueError: when it can't be loaded, created or saved, or arguments are given to a model.
+        ValueError: when it can't be loaded, created or saved, or can't see the colours of the data.
     """
-    if not is_model_name(name) and not is_timms_own(name):
-        shape = _shape_of_images(name, data, image_size)
-        student = create_classifier(name, model_args, num_classes=data.num_classes, image_shape=shape)
-        if image_size and student.input_size[1:] != shape[1:]:
-            raise ValueError(
-                f"{name} takes images of {student.input_size[2]}x{student.input_size[1]} px, whatever --image-size "
-                f"says; leave that away, or say --student-args '{{\"img_size\": {image_size}}}'"
-            )
-        check_saving(student)
-        return student, ""
+    if is_model_name(name):
+        return _open_model(name, model_args, data, image_size)
+    shape = _shape_of_images(name, data, image_size)
+    student = create_classifier(name, model_args, num_classes=data.num_classes, image_shape=shape)
+    if image_size and student.input_size[1:] != shape[1:]:
+        raise ValueError(
+            f"{name} takes images of {student.input_size[2]}x{student.input_size[1]} px, whatever --image-size "
+            f"says; leave that away, or say --student-args '{{\"img_size\": {image_size}}}'"
+        )
+    check_saving(student)
+    return student, None
+
+
+def _open_model(name: str, model_args: dict, data: Data, image_size: int) -> tuple[PixelClassifier, ModelFolder]:
     if image_size:
-        raise ValueError(f"{name} is a model and takes images of its own size; leave --image-size away")
-    if model_args:
-        raise ValueError(f"{name} is a model and brings its own arguments; leave --student-args away")
-    if is_timms_own(name):
-        student = _load_timms_own(name, data.num_classes)
-        check_channels(student)
-        check_saving(student)
-        return student, name
+        raise ValueError(
+            f"{name} is a model and takes images of its own size; leave --image-size away, or, where its network is "
+            f"built for a size, say --student-args '{_with(model_args, img_size=image_size)}'"
+        )
+    check_adaptable(name, model_args)
     folder = open_folder(name)
-    student = load_folder(folder, num_classes=data.num_classes)
+    if model_args:
+        student = load_adapted(folder, model_args, num_classes=data.num_classes)
+    else:
+        student = load_folder(folder, num_classes=data.num_classes)
     check_channels(student)
-    return student, folder.public_place
+    if "in_chans" not in model_args and student.input_size[0] < data.image_shape[0]:
+        raise ValueError(
+            f"{name} takes grey images and those of {data.name} are in colour; say --student-args "
+            f"'{_with(model_args, in_chans=1)}' to show it grey ones{_colour_way(folder, model_args, data)}"
+        )
+    if model_args or folder.provenance is None:
+        check_saving(student)
+    return student, folder
+
+
+def _colour_way(folder: ModelFolder, model_args: dict, data: Data) -> str:
+    """Tells how a grey model learns to see colours; empty where it can't be made to."""
+    colour = _with(model_args, in_chans=data.image_shape[0])
+    try:
+        load_adapted(folder, json.loads(colour), num_classes=data.num_classes)
+    except ValueError:
+        return ""
+    return f", or '{colour}' to adapt its first layer"
+
+
+def _with(model_args: dict, **changes: int) -> str:
+    return json.dumps({**model_args, **changes})
 
 
 def _shape_of_images(architecture: str, data: Data, image_size: int) -> tuple[int, int, int]:
@@ -59,16 +87,3 @@ def _shape_of_images(architecture: str, data: Data, image_size: int) -> tuple[in
         return channels, height, width
     side = min(height, own_size(architecture))
     return channels, side, side
-
-
-def _load_timms_own(name: str, num_classes: int) -> PixelClassifier:
-    """Loads weights that timm knows; says what to do where they can't be had."""
-    architecture = name.partition(".")[0]
-    with told_by_the_hub(
-        f"the student can't start from the weights {name}, which were looked for in timm's cache and on the Hub",
-        f"check the network, or say {architecture}, without the tag, to train it from nothing",
-    ):
-        try:
-            return load(name, num_classes=num_classes)
-        except CheckpointError as error:
-            raise (error.__cause__ or error) from None

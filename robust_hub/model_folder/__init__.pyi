@@ -10,7 +10,8 @@ from .folder import ModelFolder as ModelFolder
 from .folder import files_of as files_of
 from .folder import require_provenance as require_provenance
 from .info import ModelInfo as ModelInfo
-from .loading import create_pretrained as create_pretrained
+from .loading import check_adaptable as check_adaptable
+from .loading import load_adapted as load_adapted
 from .loading import load_folder as load_folder
 from .loading import load_with_new_head as load_with_new_head
 from .provenance import Lineage as Lineage

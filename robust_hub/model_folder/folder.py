@@ -44,6 +44,11 @@ class ModelFolder:
         """The place as a card tells it."""
         return public(self.place)
 
+    @property
+    def described(self) -> str:
+        """The place with what its weights are, in a few words."""
+        return f"{self.public_place}, weights of sha256 {self.sha256[:12]}"
+
     @cached_property
     def sha256(self) -> str:
         """The checksum of the weights file."""

@@ -75,6 +75,7 @@ class Provenance:
         license: an identifier that the Hub knows; empty until somebody states it.
         repository: ORG/NAME on the Hub; empty until it is published.
         pictures: file names of plots in the same folder, with what they show.
+        starts_from_sha256: of the weights file that it starts from; empty where nobody kept it.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Provenance:
     license: str = ""
     repository: str = ""
     pictures: dict[str, str] = field(default_factory=dict)
+    starts_from_sha256: str = ""
 
     @classmethod
     def read(cls, told: dict, where: str) -> "Provenance":
@@ -103,8 +105,11 @@ class Provenance:
         return as_record(cls, told, where)
 
     def plain(self) -> dict:
-        """Gives all of it as plain values, for config.json."""
-        return asdict(self)
+        """Gives all of it as plain values, for config.json as older folders have it where it is no more than that."""
+        plain = asdict(self)
+        if not self.starts_from_sha256:
+            del plain["starts_from_sha256"]
+        return plain
 
     @property
     def seconds_with_teacher(self) -> float | None:

@@ -5,7 +5,9 @@ from .classes import imagenet_synsets as imagenet_synsets
 from .classes import lacking as lacking
 from .classes import order_by_name as order_by_name
 from .classes import possible_orders as possible_orders
+from .create import check_arguments as check_arguments
 from .create import create_classifier as create_classifier
+from .create import images_for as images_for
 from .create import is_stock as is_stock
 from .create import own_size as own_size
 from .create import with_mlp_head as with_mlp_head

@@ -2,9 +2,9 @@
 
 import re
 
-# By which timm reads files, fetches weights, wraps the network, or compiles it.
+# By which timm reads files, fetches weights, wraps the network, compiles it, or puts it somewhere.
 NO_NETWORK = re.compile(
-    "pretrained.*|feature_cfg|features_only|kwargs_filter|checkpoint_path|cache_dir|scriptable|exportable|no_jit"
+    "pretrained.*|feature_cfg|features_only|kwargs_filter|checkpoint_path|cache_dir|scriptable|exportable|no_jit|device|dtype"
 )
 
 

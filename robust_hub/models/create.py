@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
+from inspect import signature
+from typing import Any
 
 import timm
 import torch
@@ -12,6 +14,8 @@ from robust_hub.models.arguments import describes_network
 from robust_hub.models.mlp_headed import MlpHeaded
 from robust_hub.models.pixel_classifier import PixelClassifier
 
+# Of no network.
+NO_ARGUMENT = "an_argument_of_no_network"
 # Of ImageNet, where timm tells nothing.
 USUAL_SIZE = 224
 OTHER_ARGUMENTS = """give it other arguments, for example '{"img_size": 32, "patch_size": 4}' for a ViT"""
@@ -40,25 +44,13 @@ def create_classifier(
     if not timm.is_model(architecture):
         near = close_names(architecture, timm.list_models()) or "; timm.list_models() lists what it knows"
         raise ValueError(f"timm knows no architecture '{architecture}'{near}")
-    for argument in model_args:
-        if not describes_network(argument):
-            raise ValueError(
-                f"the argument '{argument}' does not describe a network, and a model folder may not have it; leave it "
-                "away"
-            )
+    check_arguments(architecture, model_args)
     cfg = get_pretrained_cfg(architecture)
     assert cfg is not None
-    channels = model_args.get("in_chans", image_shape[0])
-    if "img_size" in model_args:
-        size = _pair(model_args["img_size"])
-    elif cfg.fixed_input_size:
-        size = _pair(cfg.input_size[1:])
-    else:
-        size = image_shape[1:]
+    height, width = cfg.input_size[1:] if cfg.fixed_input_size else image_shape[1:]
+    images = images_for((image_shape[0], height, width), cfg.mean, cfg.std, model_args)
     overlay = {
-        "input_size": (channels, *size),
-        "mean": _per_channel(cfg.mean, channels),
-        "std": _per_channel(cfg.std, channels),
+        **images,
         "num_classes": num_classes,
         "label_names": None,
         "test_input_size": None,
@@ -70,12 +62,12 @@ def create_classifier(
         "license": None,
         "tag": "",
     }
-    model_args = {**model_args, "in_chans": channels}
-    shape = "x".join(map(str, overlay["input_size"]))
+    model_args = {**model_args, "in_chans": images["input_size"][0]}
+    shape = "x".join(map(str, images["input_size"]))
     try:
         model = timm.create_model(architecture, num_classes=num_classes, pretrained_cfg_overlay=overlay, **model_args)
         with torch.no_grad():
-            logits = model.eval()(torch.zeros(2, *overlay["input_size"]))
+            logits = model.eval()(torch.zeros(2, *images["input_size"]))
     except Exception as error:  # whatever a foreign architecture raises, the user needs the one sentence
         other = "leave what it does not know away" if "unexpected keyword argument" in str(error) else OTHER_ARGUMENTS
         raise ValueError(
@@ -98,12 +90,73 @@ def _refuse_weights(name: str) -> None:
     raise ValueError(f"timm knows no weights '{name}'{near}{told}")
 
 
-def _pair(size: int | Sequence[int]) -> tuple[int, int]:
-    height, width = (size, size) if isinstance(size, int) else size
-    return height, width
+def check_arguments(architecture: str, model_args: dict) -> None:
+    """Checks that a user's arguments describe a network, and that timm leaves none of them unread.
+
+    Args:
+        architecture: a timm name, without a tag.
+        model_args: arguments for timm's create_model.
+
+    Raises:
+        ValueError: when one does not, or is left unread, or channels or size can't be.
+    """
+    for argument, value in model_args.items():
+        if not describes_network(argument):
+            raise ValueError(
+                f"the argument '{argument}' does not describe a network, and a model folder may not have it; leave it "
+                "away"
+            )
+        if argument == "num_classes":
+            raise ValueError("the number of classes is that of the data; leave 'num_classes' away")
+        if value is None:
+            raise ValueError(f"timm leaves the argument '{argument}' out where it has no value; give it one")
+    channels, sides = model_args.get("in_chans", 1), _pair(model_args.get("img_size", 1))
+    if not _is_count(channels):
+        raise ValueError(f"in_chans must be a number of channels, got {channels!r:.80}")
+    if len(sides) != 2 or not all(map(_is_count, sides)):
+        raise ValueError(f"img_size must be a side in px, or height and width, got {model_args['img_size']!r:.80}")
+    unknown: dict[str, Any] = {NO_ARGUMENT: 1}
+    try:
+        with torch.device("meta"):
+            network = timm.create_model(architecture, **unknown)
+    except Exception:  # it knows its arguments, and refuses others itself
+        return
+    known = {name for kind in type(network).__mro__ for name in signature(kind.__init__).parameters}
+    for argument in model_args:
+        if argument not in known:
+            near = close_names(argument, known) or "; leave it away"
+            raise ValueError(f"{architecture} takes any argument, and would not read '{argument}'{near}")
 
 
-def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+def images_for(
+    input_size: Sequence[int], mean: Sequence[float], std: Sequence[float], model_args: dict
+) -> dict[str, tuple]:
+    """Tells which images a network takes that is built with other arguments, as `pretrained_cfg` does.
+
+    Args:
+        input_size: channels, height and width without these arguments.
+        mean: of each channel.
+        std: of each channel.
+        model_args: of which `in_chans` and `img_size` count.
+    """
+    channels = model_args.get("in_chans", input_size[0])
+    sides = _pair(model_args.get("img_size", input_size[1:]))
+    return {
+        "input_size": (channels, *sides),
+        "mean": _per_channel(mean, channels),
+        "std": _per_channel(std, channels),
+    }
+
+
+def _pair(size: Any) -> tuple:
+    return tuple(size) if isinstance(size, Sequence) else (size, size)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and value > 0
+
+
+def _per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:
     return tuple(values) if len(values) == channels else (sum(values) / len(values),) * channels
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from robust_hub.errors import CheckpointError
 from robust_hub.evaluation import Evaluation, Report, report_on
 from robust_hub.launch import hardware, peak_memory, told_command, versions
-from robust_hub.model_folder import Lineage, Provenance, TrainingCost, model_name, save, short_name
+from robust_hub.model_folder import Lineage, ModelFolder, Provenance, TrainingCost, model_name, save, short_name
 from robust_hub.models import PixelClassifier
 from robust_hub.threats import Threat
 from robust_hub.training.loaders import Loaders
@@ -111,7 +111,7 @@ def save_result(
     method: str,
     seed: int,
     teacher: Lineage | None = None,
-    starts_from: str = "",
+    starts_from: ModelFolder | None = None,
 ) -> None:
     """Writes the folder of a trained student, on the main process; one that holds these weights already is kept.
 
@@ -122,7 +122,7 @@ def save_result(
         method: the objective with its arguments, its name before the first bracket.
         seed: of the run.
         teacher: what taught it; None when nobody did.
-        starts_from: the model whose weights it started from; empty for an untrained network.
+        starts_from: the model whose weights it started from; None for an untrained network.
     """
     classifier, evaluation, loaders = result.classifier, result.evaluation, result.loaders
     assert isinstance(classifier, PixelClassifier)
@@ -137,7 +137,8 @@ def save_result(
         eps=loaders.threat.eps,
         command=told_command(),
         teacher=teacher,
-        starts_from=starts_from,
+        starts_from=starts_from.public_place if starts_from else "",
+        starts_from_sha256=starts_from.sha256 if starts_from else "",
         training=TrainingCost(
             seed=seed,
             best_epoch=result.best_epoch,

@@ -94,7 +94,7 @@ class TrainingRun:
         objective: Objective | None,
         *,
         head: NewHead | None = None,
-        starts_from: str = "",
+        starts_from: ModelFolder | None = None,
         stored: Path | None = None,
         compare_with: Sequence[Result] = (),
     ) -> Result:
@@ -109,7 +109,7 @@ class TrainingRun:
         objective: Objective | None,
         *,
         head: NewHead | None = None,
-        starts_from: str = "",
+        starts_from: ModelFolder | None = None,
         stored: Path | None = None,
     ) -> Result:
         """Trains a student and tests it; from here on the run writes.
@@ -121,7 +121,7 @@ class TrainingRun:
             student: the student.
             objective: holds it; None where nothing but the head is learnt.
             head: of the student, learnt first; without it a teacher that knows other classes learns one for these.
-            starts_from: the model whose weights the student starts from; empty for an untrained network.
+            starts_from: the model whose weights the student starts from; None for an untrained network.
             stored: target gradients that training batches bring along.
         """
         config, accelerator = self.config, self.accelerator
@@ -133,7 +133,7 @@ class TrainingRun:
         told = {**asdict(facts), "augmentation": augmentation}
         claim_output(accelerator, config.output, self.identity, facts=told)
         accelerator.print(facts.describe_sizes())
-        accelerator.print(f"the student starts from {starts_from}" if starts_from else "the student starts untrained")
+        accelerator.print(f"the student starts {f'from {starts_from.described}' if starts_from else 'untrained'}")
         if self.teacher is not None:
             self.teacher.to(accelerator.device)
         if head is not None:
@@ -152,14 +152,16 @@ class TrainingRun:
         result = trained(accelerator, self.method, student, evaluation, state)
         return replace(result, loaders=loaders, seconds=result.seconds + self.head_seconds)
 
-    def save(self, result: Result, *, starts_from: str = "", compare_with: Sequence[Result] = ()) -> None:
+    def save(
+        self, result: Result, *, starts_from: ModelFolder | None = None, compare_with: Sequence[Result] = ()
+    ) -> None:
         """Writes the student's folder, prints the teacher, others and the student, and draws them.
 
         The folder comes first, as of all this it alone can't be had again in a minute.
 
         Args:
             result: the student.
-            starts_from: the model whose weights the student started from; empty for an untrained network.
+            starts_from: the model whose weights the student started from; None for an untrained network.
             compare_with: others to show beside it.
         """
         accelerator, loaders, results = self.accelerator, result.loaders, [*compare_with, result]
@@ -167,7 +169,8 @@ class TrainingRun:
         student, provenance = self.config.output.folder / STUDENT, self.folder.provenance if self.folder else None
         lineage = self.folder.lineage() if self.folder else None
         # A student of the teacher is one that asked it in training, or that starts from its weights.
-        taught = lineage is not None and ("teacher" in result.passes or starts_from == lineage.name)
+        place = starts_from.public_place if starts_from else ""
+        taught = lineage is not None and ("teacher" in result.passes or place == lineage.name)
         save_result(
             accelerator,
             student,
@@ -249,6 +252,11 @@ def open_run(
     identity = identity_of(accelerator, str(method), config, sha256=sha256)
     check_output(config.output, identity)
     data = load_data(config.source)
+    if data.num_classes < 2:
+        raise ValueError(
+            f"{data.name} must have two classes or more to learn from, got {data.num_classes} "
+            f"({', '.join(data.label_names)}); check --data and its column of labels"
+        )
     accelerator.print(data.description())
     run = TrainingRun(config, str(method), accelerator, identity, threat, data, teacher)
     set_seed(config.training.seed)

@@ -8,7 +8,8 @@ import torch
 from accelerate import Accelerator
 from huggingface_hub import constants
 from PIL import Image
-from safetensors.torch import save_file
+from timm.models import build_model_with_cfg, register_model
+from timm.models.resnet import BasicBlock, ResNet
 
 from robust_hub import hub
 from robust_hub.data import Source, load_data
@@ -18,8 +19,6 @@ from robust_hub.threats import Linf
 from robust_hub.training import TrainingConfig
 from robust_hub.training.loaders import open_loaders
 from tests.made_up import CNN, VIT
-
-WEIGHTS_OF_TIMM = "test_resnet.r160_in1k"
 
 
 @pytest.fixture(scope="module")
@@ -32,33 +31,6 @@ def offline(tmp_path, monkeypatch):
     """A cache that knows nothing, and no Hub."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-
-
-def test_a_name_with_a_tag_starts_from_these_weights(data, offline, monkeypatch, tmp_path):
-    torch.manual_seed(1)
-    weights = timm.create_model("test_resnet").state_dict()
-    save_file(weights, tmp_path / "model.safetensors")
-    fetched = []
-
-    def fetch(**asked):
-        fetched.append(asked["repo_id"])
-        return str(tmp_path / "model.safetensors")
-
-    monkeypatch.setattr("timm.models._hub.hf_hub_download", fetch)
-    student, starts_from = hub.open_student(WEIGHTS_OF_TIMM, {}, data)
-    assert starts_from == WEIGHTS_OF_TIMM
-    assert fetched == [f"timm/{WEIGHTS_OF_TIMM}"]
-    kept = {name: tensor for name, tensor in student.model.state_dict().items() if not name.startswith("fc.")}
-    assert kept
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in kept.items())
-    assert student.num_classes == 4
-
-
-def test_weights_that_can_not_be_had_are_refused_with_the_way_to_none(data, offline):
-    with pytest.raises(
-        ValueError, match=r"can't start from the weights .*the Hub.*; .* say test_resnet, without the tag"
-    ):
-        hub.open_student(WEIGHTS_OF_TIMM, {}, data)
 
 
 def test_a_tag_that_timm_does_not_know_is_told_with_close_ones(data):
@@ -88,25 +60,20 @@ def test_a_name_of_the_catalogue_is_never_an_untrained_network(data, offline):
         hub.open_student("resnet18_cifar.pgd_linf8_nowhere", {}, data)
 
 
-def test_arguments_for_weights_are_refused(data):
-    with pytest.raises(ValueError, match="brings its own arguments; leave --student-args away"):
-        hub.open_student("resnet18.a1_in1k", {"drop_rate": 0.1}, data)
-
-
 def test_an_untrained_student_starts_from_nothing_and_is_what_create_classifier_makes(data):
     torch.manual_seed(0)
     student, starts_from = hub.open_student("resnet18_cifar", CNN, data)
     following = torch.rand(3)
     torch.manual_seed(0)
     alone = create_classifier("resnet18_cifar", CNN, num_classes=4, image_shape=data.image_shape)
-    assert starts_from == ""
+    assert starts_from is None
     assert student.fingerprint() == alone.fingerprint()
     # What is drawn next is what it would have been.
     assert torch.equal(following, torch.rand(3))
 
 
 NO_NETWORKS = """pretrained pretrained_cfg pretrained_cfg_overlay pretrained_strict checkpoint_path cache_dir scriptable
-exportable no_jit features_only feature_cfg kwargs_filter"""
+exportable no_jit features_only feature_cfg kwargs_filter device dtype"""
 
 
 @pytest.mark.parametrize("argument", NO_NETWORKS.split())
@@ -161,7 +128,7 @@ def test_a_size_that_is_asked_for_is_what_an_untrained_student_takes(data):
 def test_a_size_that_has_no_effect_is_refused(data):
     with pytest.raises(ValueError, match=r"takes images of 16x16 px, whatever --image-size says"):
         hub.open_student("vit_tiny_patch16_224", VIT, data, image_size=24)
-    with pytest.raises(ValueError, match="is a model and takes images of its own size; leave --image-size away"):
+    with pytest.raises(ValueError, match=r"of its own size; leave --image-size away, .*say .*img_size.: 24"):
         hub.open_student("hf-hub:org/net", {}, data, image_size=24)
 
 
@@ -179,7 +146,6 @@ def test_photos_of_several_sizes_are_never_taken_larger_than_the_architecture_is
     [
         ("org/net", "for the repository on the Hub say hf-hub:org/net"),
         ("https://huggingface.co/org/net", "for the repository on the Hub say hf-hub:org/net"),
-        ("resnet18.a1_in1k", "for these weights of timm's say hf-hub:timm/resnet18.a1_in1k"),
         ("resnet18", "resnet18 is an untrained network, which only a student can be"),
         ("{place}/weights.pth", "recipes/convert.py makes the folder of a model of a checkpoint"),
         ("local-dir:{place}/weights.pth", "must name the folder of a model, got the file .*convert.py makes one of a"),
@@ -192,6 +158,40 @@ def test_what_is_no_name_of_a_model_is_told_with_what_was_meant(folder, tmp_path
     (tmp_path / "weights.pth").touch()
     with pytest.raises(ValueError, match=f"{meant.format(folder=folder)}[^;]*$"):
         hub.open_folder(name.format(place=tmp_path, folder=folder))
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ({"drop_rate": None}, "timm leaves the argument 'drop_rate' out where it has no value; give it one"),
+        ({"nonsense": None}, "timm leaves the argument 'nonsense' out where it has no value; give it one"),
+        ({"num_classes": 7}, "the number of classes is that of the data; leave 'num_classes' away"),
+        ({"in_chans": "3"}, "in_chans must be a number of channels, got '3'"),
+        ({"img_size": [1, 2, 3]}, r"img_size must be a side in px, or height and width, got \[1, 2, 3\]"),
+    ],
+)
+def test_an_argument_that_timm_would_not_read_is_refused_before_anything_is_built(data, argument, message, monkeypatch):
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("it was built"))
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        hub.open_student("resnet18_cifar", {**CNN, **argument}, data)
+
+
+def test_an_argument_that_a_network_swallows_is_refused_with_close_ones(data):
+    class TakesAnything(ResNet):
+        def __init__(self, block, layers, drop_path_rate=0.0, **kwargs):
+            super().__init__(block, layers, channels=(4, 4, 4, 8), in_chans=3, num_classes=kwargs["num_classes"])
+
+    def takes_anything(pretrained=False, **kwargs):
+        return build_model_with_cfg(
+            TakesAnything, "takes_anything", pretrained, block=BasicBlock, layers=(1, 1), **kwargs
+        )
+
+    takes_anything.__module__ = __name__
+    register_model(takes_anything)
+    with pytest.raises(
+        ValueError, match="takes any argument, and would not read 'drop_paths'; close names are drop_path_r"
+    ):
+        hub.open_student("takes_anything", {"drop_paths": 0.2}, data)
 
 
 def test_an_argument_that_a_network_does_not_know_is_not_recommended(data):
