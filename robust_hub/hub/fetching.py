@@ -99,7 +99,7 @@ def open_folder(name: str, files: Sequence[str] = (CONFIG, WEIGHTS)) -> ModelFol
         if not commit or not set(files) <= {CONFIG, WEIGHTS}:
             raise
         # timm itself fetches the weights alone.
-        weights, sha256 = _fetch_file(where, WEIGHTS, commit)
+        weights, sha256 = fetch_file(where, WEIGHTS, commit)
         path = timms_own.folder_around(name, weights)
         return ModelFolder(name, f"{place}@{commit}", path, read_config(path), sha256)
 
