@@ -117,7 +117,7 @@ def _check_classes(file: Path, config: dict) -> None:
     told = config.get("pretrained_cfg", config)
     for place in (config, told):
         classes, names = place.get("num_classes", 1), place.get("label_names") or []
-        if type(classes) is not int or not 0 < classes <= MOST_CLASSES:
+        if type(classes) is not int or not 0 <= classes <= MOST_CLASSES:
             raise CheckpointError(f"{file}: num_classes must be a number up to {MOST_CLASSES:,}, got {classes!r:.80}")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise CheckpointError(f"{file}: label_names must be a list of names, got {names!r:.80}")

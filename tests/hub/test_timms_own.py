@@ -314,3 +314,19 @@ def test_grey_weights_for_images_in_colour_are_told_with_the_ways(on_the_hub, da
         hub.open_student(GREY, {}, data)
     student, _ = hub.open_student(GREY, {"in_chans": 1}, data)
     assert student.input_size == (1, 16, 16)
+
+
+def test_weights_without_a_head_are_a_start_for_students_and_know_nothing_to_teach(cache, empty_hub, tmp_path):
+    """As those of DINO, CLIP and MAE are, of which timm knows hundreds."""
+    torch.manual_seed(0)
+    model = timm.create_model("test_vit", num_classes=0)
+    save_for_hf(model, str(tmp_path / "headless"), safe_serialization=True)
+    repository = empty_hub.add(Repository("models", f"timm/{OF_1000}", private=False), author="writer")
+    files = {name: File((tmp_path / "headless" / name).read_bytes(), lfs=name != CONFIG) for name in (CONFIG, WEIGHTS)}
+    repository.commit(files, "Weights.", author="writer")
+    student, folder = hub.open_student(OF_1000, {}, load_data(SYNTHETIC))
+    assert student.num_classes == 4
+    assert folder.place.startswith(f"hf-hub:timm/{OF_1000}@")
+    assert torch.equal(student.model.pos_embed, model.pos_embed)
+    with pytest.raises(ValueError, match="must end in a linear classifier layer"):
+        hub.load(OF_1000)
