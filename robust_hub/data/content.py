@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from datasets import Dataset, config
 from tqdm.std import tqdm
 
 from robust_hub.data.images import as_seen, decode_image, has_levels
+from robust_hub.data.in_threads import bar, cores
 from robust_hub.data.kept import CONTENT, alone, file_and_keys, filled, read, write
 
 # Images that a thread takes at a time.
@@ -112,22 +112,7 @@ def _look_at_rest(name: str, split: str, rows: Dataset, keys: np.ndarray, known:
     if len(missing) > MANY:
         told = f"the {len(missing):,} images of split {split} of {name} are looked at once, for sizes and duplicates"
         tqdm.write(f"{told}; what is found is kept in {config.HF_DATASETS_CACHE}", file=sys.stderr)
-    with ThreadPoolExecutor(_cores()) as threads, _bar(len(missing), split) as bar:
+    with ThreadPoolExecutor(cores()) as threads, bar(len(missing), f"looking at {split}") as shown:
         for chunk, found in zip(chunks, threads.map(look, chunks), strict=True):
             known[chunk] = [(key, *each) for key, each in zip(keys[chunk].tolist(), found, strict=True)]
-            bar.update(len(chunk))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class _Bar(tqdm):
-    # Else a thread that watches over bars would be left behind.
-    monitor_interval = 0
-
-
-def _bar(total: int, split: str) -> tqdm:
-    """Shows how far it has come where that takes longer than a moment; without a terminal every ten seconds."""
-    every = 0.1 if sys.stderr.isatty() else 10
-    return _Bar(total=total, desc=f"looking at {split}", delay=2, mininterval=every, maxinterval=every, leave=False)
+            shown.update(len(chunk))
