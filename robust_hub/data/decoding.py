@@ -142,7 +142,7 @@ def _in_memory(rows: Dataset, transform: Transform) -> Decoded:
     for number, (image, total) in enumerate(_decoded(rows, transform)):
         index[number] = image.shape, total
         parts.append(image.reshape(-1))
-    return Decoded(np.concatenate(parts), index)
+    return Decoded(np.concatenate(parts or [np.zeros(0, np.uint8)]), index)
 
 
 def _kept(rows: Dataset, transform: Transform, size: int) -> Decoded | None:
