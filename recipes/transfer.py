@@ -8,8 +8,8 @@ one step along its own gradient: stronger, and about as cheap), `kd` (clean dist
 whole attack) and `plain` (what an attack brings to zero) to compare them with, and `digits`, the demonstration, which
 is meant when there is no argument at all. Processes, devices, precision and gradient accumulation belong to `accelerate
 launch`. Writes OUTPUT/student; OUTPUT/checkpoints is there to resume from.
-Expected of `digits` (n = 359, PGD-50, 108 s on 2 cores of an AMD EPYC): plain 96.4 clean / 0.0 robust at linf 0.1
-(seed 0), IGAM 98.2 ± 0.4 / 82.2 ± 1.0 (seeds 0 to 2). For CIFAR-10 see docs/results.md.
+Expected of `digits` (n = 359, PGD-50, 233 s on 2 slow cores of an AMD EPYC, seed 0): plain 97.5 clean / 0.0 robust at
+linf 0.1, IGAM 98.3 / 84.1. For CIFAR-10 see docs/results.md.
 """
 
 from collections.abc import Callable, Sequence
