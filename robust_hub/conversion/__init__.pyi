@@ -3,11 +3,11 @@
 from .mapping import Mapping as Mapping
 from .mapping import Pair as Pair
 from .mapping import find_mapping as find_mapping
+from .normaliser import Normaliser as Normaliser
 from .proof import import_original as import_original
 from .proof import prove as prove
 from .proof import stock_original as stock_original
 from .reading import Foreign as Foreign
-from .reading import Normaliser as Normaliser
 from .reading import read_checkpoint as read_checkpoint
 from .target import count_classes as count_classes
 from .target import create_target as create_target

@@ -9,7 +9,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from robust_hub.conversion.reading import COUNTER, Foreign, bare_names, normaliser_names
+from robust_hub.conversion.normaliser import normaliser_names
+from robust_hub.conversion.reading import COUNTER, Foreign, bare_names
 from robust_hub.errors import CheckpointError, first_line
 from robust_hub.models import PixelClassifier
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from robust_hub.conversion.caution import check_archive, check_legacy
+from robust_hub.conversion.normaliser import Normaliser, normaliser_names, normaliser_of
 from robust_hub.errors import CheckpointError, close_names, first_line, printable, strange_name
 from robust_hub.files import check_safetensors
 
@@ -32,28 +33,7 @@ UNREADABLE = (SafetensorError, RuntimeError, EOFError, LookupError, TypeError, V
 NO_WEIGHTS = ("optim", "sched", "scaler")
 # DataParallel, torch.compile, and the classes of MadryLab's robustness put these in front of every name.
 WRAPPERS = ("module", "model", "attacker", "_orig_mod")
-NORMALISERS = {"new_mean": "new_std", "mean": "std", "_mean": "_std", "mu": "sigma"}
-MOST_CHANNELS = 4
 COUNTER = "num_batches_tracked"
-
-
-@dataclass(frozen=True)
-class Normaliser:
-    """The mean and the standard deviation of each channel, in pixel units of [0, 1]."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.mean) != len(self.std) or not self.mean:
-            raise ValueError(
-                f"--mean and --std must have a value for each channel, got {len(self.mean)} and {len(self.std)}"
-            )
-        if not all(0 <= value <= 1 for value in self.mean) or not all(0 < value <= 1 for value in self.std):
-            raise ValueError(
-                f"mean must be in [0, 1] and std in (0, 1], got {self.mean} and {self.std}; "
-                "divide by 255 what is meant for pixels up to 255"
-            )
 
 
 @dataclass(frozen=True)
@@ -142,17 +122,6 @@ def bare_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     # Something must be left of each, and a layer's name of one.
     taken = max(0, min(shared, min(lengths) - 1, max(lengths) - 2))
     return {name: ".".join(words[taken:]) for name, words in parts.items()}
-
-
-def normaliser_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Finds means and standard deviations of channels; gives the name of each mean with that of its partner."""
-    found = {}
-    for name in tensors:
-        parent, dot, leaf = name.rpartition(".")
-        partner = f"{parent}{dot}{NORMALISERS.get(leaf)}"
-        if partner in tensors and _per_channel(tensors[name]) and _per_channel(tensors[partner]):
-            found[name] = partner
-    return found
 
 
 def _is_safetensors(file: Path) -> bool:
@@ -303,19 +272,10 @@ def _unwrapped(name: str) -> str:
 
 def _normaliser(tensors: dict[str, Tensor], file: Path) -> Normaliser | None:
     names = normaliser_names(tensors)
-    found = {Normaliser(_shortest(tensors[mean]), _shortest(tensors[std])) for mean, std in names.items()}
+    found = {normaliser_of(tensors[mean], tensors[std]) for mean, std in names.items()}
     if len(found) > 1:
         raise CheckpointError(f"{file} holds different normalisers ({_some(names)}); leave all but one --without")
     return next(iter(found), None)
-
-
-def _per_channel(tensor: Tensor) -> bool:
-    return tensor.ndim in (1, 3, 4) and tensor.numel() == max(tensor.shape) <= MOST_CHANNELS
-
-
-def _shortest(tensor: Tensor) -> tuple[float, ...]:
-    """Gives the shortest decimal numbers that are these values in float32."""
-    return tuple(float(str(value)) for value in tensor.float().flatten().numpy())
 
 
 def _some(names: Iterable[str]) -> str:

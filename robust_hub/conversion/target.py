@@ -7,7 +7,7 @@ from timm.models import get_pretrained_cfg
 from torch import Tensor
 
 from robust_hub.conversion.mapping import Mapping
-from robust_hub.conversion.reading import Normaliser
+from robust_hub.conversion.normaliser import Normaliser
 from robust_hub.errors import CheckpointError
 from robust_hub.models import PixelClassifier, create_classifier
 

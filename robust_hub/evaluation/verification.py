@@ -75,13 +75,20 @@ class Verified:
 
 
 def verify_evaluation(
-    classifier: PixelClassifier, folder: Path, *, data: str = "", spot_check: int, generator: np.random.Generator
+    classifier: PixelClassifier,
+    report: Report,
+    folder: Path,
+    *,
+    data: str = "",
+    spot_check: int,
+    generator: np.random.Generator,
 ) -> Verified:
     """Confirms the evidence of a finished evaluation, and attacks a few of the images that it calls robust.
 
     Args:
         classifier: the model that the evaluation is about, on the device to classify on.
-        folder: of the model with its evaluation, or the one that evaluate.py wrote.
+        report: of the evaluation.
+        folder: that it was read from, of the model or of a run of evaluate.py, with its evidence.
         data: the data set, where the evaluation calls it by a name that is not known here.
         spot_check: attacks so many images.
         generator: draws them, so that nobody knows before which.
@@ -90,7 +97,6 @@ def verify_evaluation(
         CheckpointError: when weights, images or perturbations are not the evaluation's, or do not do what it says, or
             the attack fools what it says can't be fooled.
     """
-    report = Report.read(folder)
     evaluation = report.evaluation
     evidence = Evidence.load(folder / EVIDENCE, len(evaluation.clean))
     if classifier.eval().fingerprint() != report.model_sha256:

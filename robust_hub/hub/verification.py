@@ -34,13 +34,15 @@ def verify(name: str, *, data: str = "", spot_check: int = SPOTS) -> Verified:
     path = Path(name).expanduser()
     is_path = not name.startswith(SOURCES) and path.is_dir()
     if is_path and not (path / CONFIG).is_file():
-        classifier = load(Report.read(path).model)
-        return verify_evaluation(classifier, path, data=data, spot_check=spot_check, generator=generator)
+        report = Report.read(path)
+        classifier = load(report.model)
+        return verify_evaluation(classifier, report, path, data=data, spot_check=spot_check, generator=generator)
     place = f"local-dir:{name}" if is_path else name
     folder = open_folder(place, [CONFIG, WEIGHTS, EVALUATION, EVIDENCE, CARD])
     with suppress(CheckpointError):
         # Not every folder has entries.
         open_folder(folder.place, [ENTRIES.as_posix()])
-    check_claims(folder, Report.read(folder.path))
+    report = Report.read(folder.path)
+    check_claims(folder, report)
     classifier = load_folder(folder)
-    return verify_evaluation(classifier, folder.path, data=data, spot_check=spot_check, generator=generator)
+    return verify_evaluation(classifier, report, folder.path, data=data, spot_check=spot_check, generator=generator)

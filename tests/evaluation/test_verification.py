@@ -128,10 +128,10 @@ def test_rows_without_images_are_told_before_anything_is_read(folder, tested, tm
 
 def contradicted(folder: Path, seed: int) -> bool:
     torch.manual_seed(seed)
-    classifier = load(f"local-dir:{folder}")
+    classifier, report = load(f"local-dir:{folder}"), Report.read(folder)
     told = ""
     try:
-        verify_evaluation(classifier, folder, spot_check=SPOTS, generator=np.random.default_rng(seed))
+        verify_evaluation(classifier, report, folder, spot_check=SPOTS, generator=np.random.default_rng(seed))
     except CheckpointError as error:
         told = str(error)
     return "claims too much: PGD" in told

@@ -591,4 +591,6 @@ def test_no_evaluation_of_a_stranger_names_a_folder_of_this_machine(folder, plac
     told = (folder / "evaluation.json").read_text()
     (folder / "evaluation.json").write_text(told.replace('"data": "synthetic"', f'"data": "{place}"'))
     with pytest.raises(CheckpointError, match="; say where that is with --data"):
-        verify_evaluation(load(f"local-dir:{folder}"), folder, spot_check=0, generator=np.random.default_rng(0))
+        verify_evaluation(
+            load(f"local-dir:{folder}"), Report.read(folder), folder, spot_check=0, generator=np.random.default_rng(0)
+        )
