@@ -20,8 +20,19 @@ from torch import nn
 from tqdm import trange
 
 import robust_hub  # noqa: F401  registers resnet18_cifar
-from robust_hub.attacks import PGD
-from robust_hub.methods import ARD, IGAM, KD, PAG, RRM, IGAMOptions, Lifelong, MixACM, Objective, TeacherGradients
+from robust_hub.methods import (
+    ARD,
+    IGAM,
+    KD,
+    PAG,
+    RRM,
+    ARDOptions,
+    IGAMOptions,
+    Lifelong,
+    MixACM,
+    Objective,
+    TeacherGradients,
+)
 from robust_hub.models import PixelClassifier, Teacher, create_classifier
 from robust_hub.threats import Linf
 
@@ -37,7 +48,7 @@ METHODS: dict[str, Callable[[PixelClassifier, Teacher], Objective]] = {
     "lifelong": Lifelong,
     "igam": lambda student, teacher: IGAM(student, teacher, IGAMOptions(weight=1.0, noise=0.0, ramp=0)),
     "pag": lambda student, teacher: PAG(student, TeacherGradients(teacher, student)),
-    "ard": lambda student, teacher: ARD(student, teacher, PGD.standard(THREAT, steps=ATTACK_STEPS)),
+    "ard": lambda student, teacher: ARD(student, teacher, THREAT, ARDOptions(steps=ATTACK_STEPS)),
 }
 
 

@@ -17,7 +17,6 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from robust_hub.attacks import PGD
 from robust_hub.errors import first_line
 from robust_hub.methods import (
     ARD,
@@ -25,6 +24,7 @@ from robust_hub.methods import (
     KD,
     PAG,
     RRM,
+    ARDOptions,
     IGAMOptions,
     Lifelong,
     MixACM,
@@ -42,7 +42,7 @@ SIZES = (32, 64, 96, 128, 160, 192, 224, 240, 256, 288, 320, 384, 448, 512)
 METHODS: dict[str, Callable[[PixelClassifier, Teacher], Objective]] = {
     "rrm": lambda student, teacher: RRM(student, teacher, RRMOptions(projection=True)),
     "kd": KD,
-    "ard": lambda student, teacher: ARD(student, teacher, PGD.standard(Linf(8 / 255), steps=1)),
+    "ard": lambda student, teacher: ARD(student, teacher, Linf(8 / 255), ARDOptions(steps=1)),
     "lifelong": lambda student, _: Lifelong(student, Teacher(deepcopy(student))),
     "igam": lambda student, teacher: IGAM(
         student, teacher, IGAMOptions(weight=0.1, adversarial_weight=1.0, noise=0.0, ramp=0)

@@ -57,12 +57,12 @@ class Config:
 
 def pgd(config: Config, options: PGDOptions = PGDOptions()):
     """Trains on PGD examples."""
-    return train(config, options, lambda student, threat: AdversarialTraining(student, options.attack(threat)))
+    return train(config, options, lambda student, threat: AdversarialTraining(student, threat, options))
 
 
 def n_fgsm(config: Config, options: NFGSMOptions = NFGSMOptions()):
     """Trains on single-step examples from noisy images."""
-    return train(config, options, lambda student, threat: AdversarialTraining(student, options.attack(threat)))
+    return train(config, options, lambda student, threat: AdversarialTraining(student, threat, options))
 
 
 def trades(config: Config, options: TRADESOptions = TRADESOptions()):

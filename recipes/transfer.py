@@ -125,9 +125,7 @@ def kd(config: Config, options: KDOptions = KDOptions()):
 
 def ard(config: Config, options: ARDOptions = ARDOptions()):
     """Makes the student's predictions under attack those of the teacher on clean images: strong, and expensive."""
-    return transfer(
-        config, options, lambda student, run: ARD(student, run.require_teacher(), options.attack(run.threat), options)
-    )
+    return transfer(config, options, lambda student, run: ARD(student, run.require_teacher(), run.threat, options))
 
 
 def plain(config: Config):
@@ -156,7 +154,7 @@ def digits(output: Path = Path("runs/digits"), *, resume: bool = False) -> None:
     run, student, _ = open_transfer(config, PlainOptions())
     baseline = run.train(student, Plain(student))
     longer = replace(config, output=second, training=replace(config.training, epochs=60))
-    options = IGAMOptions(weight=0.3, gradient_of="random-logits", logit_weight=1.0, noise=0.1, ramp=100)
+    options = IGAMOptions(weight=50.0, gradient_of="random-logits", logit_weight=1.0, noise=0.1, ramp=100)
     transfer(
         longer, options, lambda student, run: IGAM(student, run.require_teacher(), options), compare_with=[baseline]
     )

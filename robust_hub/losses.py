@@ -1,17 +1,21 @@
 """Losses as pure functions with one value per example; whoever calls them takes the mean."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from robust_hub.types import Features, Images, Labels, Logits, PerExample
+from robust_hub.types import Features, Images, Labels, Logits, PerExample, Targets
 
 # Keeps a ratio finite whose denominator may be 0.
 TINY = 1e-12
 
 
-def cross_entropy(logits: Logits, labels: Labels) -> PerExample:
-    """Computes the cross-entropy with the true label, in nats."""
-    return F.cross_entropy(logits, labels, reduction="none")
+def cross_entropy(logits: Logits, labels: Targets) -> PerExample:
+    """Computes the cross-entropy with the true label, or with the probability of each class, in nats."""
+    targets = labels.to(logits.dtype) if labels.is_floating_point() else labels
+    return F.cross_entropy(logits, targets, reduction="none")
 
 
 def kl_divergence(logits: Logits, reference: Logits) -> PerExample:
@@ -57,6 +61,21 @@ def l2_distance(features: Features, reference: Features) -> PerExample:
 def squared_distance(gradients: Images, reference: Images) -> PerExample:
     """Computes ||gradients - reference||_2^2, summed over channels and pixels, in the squared unit of its arguments."""
     return (gradients - reference).square().flatten(1).sum(1)
+
+
+def relative(distance: Callable[[Tensor, Tensor], PerExample], vectors: Tensor, reference: Tensor) -> Tensor:
+    """Averages a distance over a batch, as a share of what it is from zero: no width, pixels or scale matter.
+
+    Args:
+        distance: gives one value for each example.
+        vectors: features or gradients.
+        reference: what they should be.
+
+    Returns:
+        A dimensionless scalar; 1 where the vectors are zero.
+    """
+    size = distance(torch.zeros_like(reference), reference).mean()
+    return distance(vectors, reference).mean() / size.clamp_min(TINY)
 
 
 def margin(logits: Logits, labels: Labels) -> PerExample:

@@ -7,9 +7,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from robust_hub.types import Images, Labels, Logits, Mask, PerExample
+from robust_hub.types import Images, Labels, Logits, Mask, PerExample, Targets
 
-Attack = Callable[[nn.Module, Images, Labels], Images]
+Attack = Callable[[nn.Module, Images, Targets], Images]
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ from torch import nn
 from robust_hub.attacks.base import eval_mode, loss_and_gradient
 from robust_hub.losses import cross_entropy
 from robust_hub.threats import Threat
-from robust_hub.types import Images, Labels
+from robust_hub.types import Images, Targets
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class FGSM:
 
     threat: Threat
 
-    def __call__(self, classifier: nn.Module, images: Images, labels: Labels) -> Images:
+    def __call__(self, classifier: nn.Module, images: Images, labels: Targets) -> Images:
         """Returns adversarial images."""
         with eval_mode(classifier):
             _, gradient = loss_and_gradient(lambda pixels: cross_entropy(classifier(pixels), labels), images)
@@ -41,7 +41,7 @@ class NFGSM:
     threat: Threat
     noise: float = 2.0
 
-    def __call__(self, classifier: nn.Module, images: Images, labels: Labels) -> Images:
+    def __call__(self, classifier: nn.Module, images: Images, labels: Targets) -> Images:
         """Returns images up to (noise + 1) * eps away."""
         noisy = (images + self.noise * self.threat.sample(images)).clamp(0, 1)
         return FGSM(self.threat)(classifier, noisy, labels)

@@ -9,7 +9,7 @@ from torch import nn
 from robust_hub.attacks.base import eval_mode, loss_and_gradient
 from robust_hub.losses import cross_entropy
 from robust_hub.threats import Threat
-from robust_hub.types import Images, Labels, Logits, PerExample
+from robust_hub.types import Images, Labels, Logits, PerExample, Targets
 
 
 def ascend(
@@ -62,7 +62,7 @@ class PGD:
         """Makes PGD with steps of 2.5 eps / steps (Madry et al.), which can cross the ball and still settle."""
         return cls(threat, steps, 2.5 * threat.eps / max(steps, 1), restarts)
 
-    def __call__(self, classifier: nn.Module, images: Images, labels: Labels) -> Images:
+    def __call__(self, classifier: nn.Module, images: Images, labels: Targets) -> Images:
         """Returns adversarial images."""
         with eval_mode(classifier):
             adversarial = self._run(classifier, images, labels)
@@ -75,7 +75,7 @@ class PGD:
                 )
         return adversarial
 
-    def _run(self, classifier: nn.Module, images: Images, labels: Labels) -> Images:
+    def _run(self, classifier: nn.Module, images: Images, labels: Targets) -> Images:
         return ascend(
             lambda adversarial: cross_entropy(classifier(adversarial), labels),
             images,

@@ -3,6 +3,7 @@
 import json
 
 from robust_hub.data import Data
+from robust_hub.evaluation import find_class_order, reorder_logits
 from robust_hub.hub.fetching import is_model_name, open_folder
 from robust_hub.model_folder import ModelFolder, check_adaptable, check_saving, load_adapted, load_folder
 from robust_hub.models import PixelClassifier, check_channels, create_classifier, own_size
@@ -23,7 +24,8 @@ def open_student(
         image_size: side in px of the images that an untrained architecture takes; 0 to choose by the data's.
 
     Returns:
-        The student, and the folder of the model that it starts from; None for an architecture.
+        The student, and the folder of the model that it starts from; None for an architecture. A model that knows the
+        data's classes has them as its `label_names`, in the data's order; the head of another is untrained.
 
     Raises:
         ValueError: when it can't be loaded, created or saved, or can't see the colours of the data.
@@ -61,7 +63,20 @@ def _open_model(name: str, model_args: dict, data: Data, image_size: int) -> tup
         )
     if model_args or folder.provenance is None:
         check_saving(student)
+    _fit_head(student, folder, data)
     return student, folder
+
+
+def _fit_head(student: PixelClassifier, folder: ModelFolder, data: Data) -> None:
+    """Puts the logits of a model that knows the data's classes into their order, and gives another a new head."""
+    told = {**folder.config.get("pretrained_cfg", {}), **folder.config}
+    as_many = told.get("num_classes") == data.num_classes
+    known = find_class_order(student, data).label_names if as_many else []
+    if known:
+        reorder_logits(student, known, data.label_names)
+    elif as_many:
+        student.model.reset_classifier(data.num_classes)
+    student.model.pretrained_cfg["label_names"] = data.label_names if known else None
 
 
 def _colour_way(folder: ModelFolder, model_args: dict, data: Data) -> str:

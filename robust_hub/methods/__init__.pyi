@@ -5,6 +5,7 @@ from .adversarial_training import NFGSMOptions as NFGSMOptions
 from .adversarial_training import PGDOptions as PGDOptions
 from .ard import ARD as ARD
 from .ard import ARDOptions as ARDOptions
+from .base import AttackOptions as AttackOptions
 from .base import Losses as Losses
 from .base import Objective as Objective
 from .base import Options as Options
@@ -17,6 +18,7 @@ from .lifelong import Lifelong as Lifelong
 from .lifelong import LifelongOptions as LifelongOptions
 from .mixacm import MixACM as MixACM
 from .mixacm import MixACMOptions as MixACMOptions
+from .mixing import mix as mix
 from .pag import PAG as PAG
 from .pag import PAGOptions as PAGOptions
 from .pag_targets import TeacherGradients as TeacherGradients

@@ -5,14 +5,14 @@ from typing import ClassVar
 
 from robust_hub.attacks import NFGSM, PGD, Attack
 from robust_hub.losses import cross_entropy
-from robust_hub.methods.base import Losses, Objective, Options
+from robust_hub.methods.base import AttackOptions, Losses, Objective
 from robust_hub.models import PixelClassifier
 from robust_hub.threats import Threat
-from robust_hub.types import Images, Labels
+from robust_hub.types import Images, Targets
 
 
 @dataclass(frozen=True)
-class PGDOptions(Options):
+class PGDOptions(AttackOptions):
     """How Madry's training attacks.
 
     Attributes:
@@ -28,7 +28,7 @@ class PGDOptions(Options):
 
 
 @dataclass(frozen=True)
-class NFGSMOptions(Options):
+class NFGSMOptions(AttackOptions):
     """How the fast training attacks.
 
     Attributes:
@@ -48,20 +48,21 @@ class AdversarialTraining(Objective):
 
     Args:
         student: the classifier to train.
-        attack: run against the student of the moment, in eval mode.
+        threat: the ball.
+        options: make the attack, which is run against the student of the moment, in eval mode.
 
     Source: Madry et al., ICLR 2018, arXiv 1706.06083, equation 2.1; with NFGSM de Jorge et al., NeurIPS 2022,
         arXiv 2202.01181.
     Deviations: the attack sees BatchNorm in eval mode, so it neither uses nor changes batch statistics.
     """
 
-    def __init__(self, student: PixelClassifier, attack: Attack):
+    def __init__(self, student: PixelClassifier, threat: Threat, options: PGDOptions | NFGSMOptions):
         super().__init__()
-        self.student = student
-        self.attack = attack
+        self.student, self.threat, self.options = student, threat, options
 
-    def forward(self, images: Images, labels: Labels) -> Losses:
+    def forward(self, images: Images, labels: Targets) -> Losses:
         """Computes the loss of a batch."""
-        adversarial = self.attack(self.student, images, labels)
+        attack = self.options.attack(self.threat_now(self.threat, self.options))
+        adversarial = attack(self.student, images, labels)
         total = cross_entropy(self.student(adversarial), labels).mean()
         return Losses(total, {"adversarial_cross_entropy": total.detach()})

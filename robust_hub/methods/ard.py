@@ -7,14 +7,14 @@ import torch
 
 from robust_hub.attacks import PGD, Attack
 from robust_hub.losses import cross_entropy, distillation
-from robust_hub.methods.base import Losses, Objective, Options, check_at_least, check_same_task
+from robust_hub.methods.base import AttackOptions, Losses, Objective, check_at_least, check_same_task
 from robust_hub.models import PixelClassifier, Teacher
 from robust_hub.threats import Threat
-from robust_hub.types import Images, Labels
+from robust_hub.types import Images, Targets
 
 
 @dataclass(frozen=True)
-class ARDOptions(Options):
+class ARDOptions(AttackOptions):
     """How predictions are imitated.
 
     Attributes:
@@ -39,8 +39,8 @@ class ARD(Objective):
     Args:
         student: the classifier to train.
         teacher: the robust classifier.
-        attack: run against the student of the moment, in eval mode.
-        options: how it is imitated.
+        threat: the ball.
+        options: how it is imitated; they make the attack, which is run against the student of the moment, in eval mode.
 
     Raises:
         ValueError: when the tasks differ or an option is out of its range.
@@ -51,17 +51,17 @@ class ARD(Objective):
         takes its mean over them; clean and adversarial images share one forward pass, and so BatchNorm statistics.
     """
 
-    def __init__(self, student: PixelClassifier, teacher: Teacher, attack: Attack, options: ARDOptions = ARDOptions()):
+    def __init__(self, student: PixelClassifier, teacher: Teacher, threat: Threat, options: ARDOptions = ARDOptions()):
         super().__init__()
         check_same_task(student, teacher)
         check_at_least(0.1, "ARD", temperature=options.temperature)
         check_at_least(0, "ARD", cross_entropy_weight=options.cross_entropy_weight)
-        self.student, self.teacher, self.options = student, teacher, options
-        self.attack = attack
+        self.student, self.teacher, self.threat, self.options = student, teacher, threat, options
 
-    def forward(self, images: Images, labels: Labels) -> Losses:
+    def forward(self, images: Images, labels: Targets) -> Losses:
         """Computes the loss of a batch."""
-        adversarial = self.attack(self.student, images, labels)
+        attack = self.options.attack(self.threat_now(self.threat, self.options))
+        adversarial = attack(self.student, images, labels)
         with torch.no_grad():
             target = self.teacher(images)
         if self.options.cross_entropy_weight == 0:

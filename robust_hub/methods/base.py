@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -14,7 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from robust_hub.models import Passes, PixelClassifier, Teacher
-from robust_hub.types import Images, Labels
+from robust_hub.threats import Threat
+from robust_hub.types import Images, Targets
 
 
 class Losses(NamedTuple):
@@ -36,6 +37,25 @@ class Options:
         return f"{self.method}({', '.join(chosen)})"
 
 
+@dataclass(frozen=True)
+class AttackOptions(Options):
+    """What may be chosen of every method that attacks the student in training.
+
+    Attributes:
+        eps_warmup: the share of the run over which eps grows from 0 to that of the threat; 0 has all of it at once.
+            A student that starts from weights which are not robust learns its task in that time.
+
+    Source: Ngnawe et al., NeurIPS 2025, arXiv 2509.23325.
+    Deviations: eps grows from the first step on, where theirs stays 0 for a quarter of the run.
+    """
+
+    eps_warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.eps_warmup <= 1:
+            raise ValueError(f"{self.method} needs eps_warmup in [0, 1], a share of the run, got {self.eps_warmup}")
+
+
 class Objective(nn.Module, ABC):
     """Holds the student, and whatever teaches it, and computes the loss in its `forward`.
 
@@ -45,12 +65,16 @@ class Objective(nn.Module, ABC):
     Attributes:
         student: the classifier to train.
         step: optimizer steps taken so far; the training loop sets it before each forward.
+        steps: of the whole run; likewise.
         needs_second_derivatives: whether its loss is made of gradients.
+        takes_soft_labels: whether labels may be probabilities of the classes, as those of mixed images are.
     """
 
     student: PixelClassifier
     step: int = 0
+    steps: int = 1
     needs_second_derivatives: ClassVar[bool] = False
+    takes_soft_labels: ClassVar[bool] = True
 
     def passes(self) -> dict[str, Passes]:
         """The counters of the networks it holds, by name."""
@@ -60,8 +84,14 @@ class Objective(nn.Module, ABC):
             if module is self.student or isinstance(module, Teacher)
         }
 
+    def threat_now(self, threat: Threat, options: AttackOptions) -> Threat:
+        """Gives the ball of this step, whose radius grows over the warm-up."""
+        if self.step >= options.eps_warmup * self.steps:
+            return threat
+        return replace(threat, eps=threat.eps * self.step / (options.eps_warmup * self.steps))
+
     @abstractmethod
-    def forward(self, images: Images, labels: Labels, *extras: Tensor) -> Losses:
+    def forward(self, images: Images, labels: Targets, *extras: Tensor) -> Losses:
         """Computes the loss of a batch; `extras` is what a loader gives beside images and labels."""
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from robust_hub.losses import cross_entropy, squared_distance
+from robust_hub.losses import cross_entropy, relative, squared_distance
 from robust_hub.methods.base import (
     Losses,
     Objective,
@@ -53,7 +53,7 @@ class IGAMOptions(Options):
     """What IGAM compares.
 
     Attributes:
-        weight: of the gradient distance, summed over the pixels of an image in [0, 1] and averaged over images.
+        weight: of the squared gradient distance, as a share of the squared length of the teacher's gradients.
         gradient_of: the scalar whose input gradients are compared: the paper's, its authors' code's, or ours, which
             learns faster.
         logit_weight: of the mean squared difference of centred logits; 0 leaves the term out.
@@ -90,14 +90,16 @@ class IGAM(Objective):
     Source: Chan et al., CVPR 2020, arXiv 1912.05699, Algorithm 1; `random_logits` and the logit term are Jacobian
         matching, Srinivas and Fleuret, ICML 2018, arXiv 1803.00443.
     Deviations: gradients of the loss are compared, as in the paper, where the authors' code takes those of the true
-        class's probability (`probability`); the distance is averaged over images and pixels are in [0, 1], so the
-        authors' gamma of 10 at batch size 32 on 0 to 255 is a weight of 4.9e-3, and their beta of 2 is an
-        adversarial weight of 2; student and discriminator step at the same time, with one optimizer, not one after the
+        class's probability (`probability`). The distance is a share of the mean square of the teacher's gradients at
+        the images of a step, so that one weight serves images of all sizes: the authors' gamma of 10 at batch size 32
+        on pixels from 0 to 255 is a weight of 4.9e-3 times that mean square on [0, 1]; their beta of 2 is an
+        adversarial weight of 2. Student and discriminator step at the same time, with one optimizer, not one after the
         other; the teacher is in eval mode. The objective is computed in float32 whatever the run's precision, and
         attention in its unfused form, which alone has a second derivative.
     """
 
     needs_second_derivatives = True
+    takes_soft_labels = False
 
     def __init__(self, student: PixelClassifier, teacher: Teacher, options: IGAMOptions = IGAMOptions()):
         super().__init__()
@@ -127,7 +129,7 @@ class IGAM(Objective):
             (target,) = torch.autograd.grad(scalar(taught).sum(), images)
             (gradient,) = torch.autograd.grad(scalar(learnt).sum(), images, create_graph=True)
             gradient.register_hook(self.student.count_backward)
-            gradient_term = squared_distance(gradient, target).mean()
+            gradient_term = relative(squared_distance, gradient, target)
             logit_term = (_centred(learnt) - _centred(taught.detach())).square().mean()
             label_term = cross_entropy(learnt, labels).mean()
             terms = {"cross_entropy": label_term, "gradient_distance": gradient_term, "logit_distance": logit_term}

@@ -8,7 +8,7 @@ import torch
 from robust_hub.losses import cross_entropy, distillation
 from robust_hub.methods.base import Losses, Objective, Options, check_at_least, check_same_task
 from robust_hub.models import PixelClassifier, Teacher
-from robust_hub.types import Images, Labels
+from robust_hub.types import Images, Targets
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class KD(Objective):
         check_at_least(0, "KD", cross_entropy_weight=options.cross_entropy_weight)
         self.student, self.teacher, self.options = student, teacher, options
 
-    def forward(self, images: Images, labels: Labels) -> Losses:
+    def forward(self, images: Images, labels: Targets) -> Losses:
         """Computes the loss of a batch."""
         with torch.no_grad():
             target = self.teacher(images)

@@ -7,12 +7,12 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Beta
 
 from robust_hub.attacks import eval_mode
 from robust_hub.errors import close_names, first_line
 from robust_hub.losses import cross_entropy, distillation
 from robust_hub.methods.base import Losses, Objective, Options, check_at_least, check_has_effect, check_same_task
+from robust_hub.methods.mixing import mix
 from robust_hub.models import PixelClassifier, Teacher
 from robust_hub.types import Features, Images, Labels, PerExample
 
@@ -31,7 +31,7 @@ class MixACMOptions(Options):
         divergence_weight: of the divergence from the teacher's predictions.
         cross_entropy_weight: of the mixup cross-entropy.
         temperature: divides the logits of both before the softmax.
-        mixup: the concentration of the Beta distribution that the share of the first image is drawn from.
+        concentration: of the Beta distribution that the share of the first image is drawn from.
     """
 
     method: ClassVar[str] = "MixACM"
@@ -41,7 +41,7 @@ class MixACMOptions(Options):
     divergence_weight: float = 1.0
     cross_entropy_weight: float = 0.1
     temperature: float = 1.0
-    mixup: float = 1.0
+    concentration: float = 1.0
 
 
 class MixACM(Objective):
@@ -63,12 +63,15 @@ class MixACM(Objective):
         where widths agree. All defaults are ours.
     """
 
+    # It mixes images itself.
+    takes_soft_labels = False
+
     def __init__(self, student: PixelClassifier, teacher: Teacher, options: MixACMOptions = MixACMOptions()):
         super().__init__()
         check_same_task(student, teacher)
         weights = {"weight": options.weight, "divergence_weight": options.divergence_weight}
         check_at_least(0, "MixACM", **weights, cross_entropy_weight=options.cross_entropy_weight)
-        check_at_least(0.01, "MixACM", temperature=options.temperature, mixup=options.mixup)
+        check_at_least(0.01, "MixACM", temperature=options.temperature, concentration=options.concentration)
         if not options.divergence_weight:
             check_has_effect(options, "temperature", needs="a --divergence-weight above 0")
         for name in ("stages", "teacher_stages") if not options.weight else ():
@@ -77,7 +80,6 @@ class MixACM(Objective):
         self.stages, self.teacher_stages = match_stages(
             student.stages, teacher.classifier.stages, options.stages, options.teacher_stages
         )
-        self.mixing = Beta(torch.tensor(options.mixup), torch.tensor(options.mixup))
         widths = zip(_widths(student, self.stages), _widths(teacher.classifier, self.teacher_stages), strict=True)
         self.adaptors = nn.ModuleList(
             nn.Identity() if own == wanted else nn.Linear(own, wanted, bias=False) for own, wanted in widths
@@ -85,9 +87,8 @@ class MixACM(Objective):
 
     def forward(self, images: Images, labels: Labels) -> Losses:
         """Computes the loss of a batch."""
-        share = self.mixing.sample().item()
-        partner = torch.randperm(len(images), device=images.device)
-        mixed = share * images + (1 - share) * images[partner]
+        classes, concentration = self.student.num_classes, self.options.concentration
+        mixed, soft_labels = mix(images, labels, num_classes=classes, mixup=concentration)
         with torch.no_grad():
             target, target_maps = self.teacher.forward_intermediates(mixed)
         logits, maps = self.student.forward_intermediates(mixed)
@@ -98,8 +99,7 @@ class MixACM(Objective):
         )
         map_term = sum(distances, start=images.new_zeros(()))
         divergence = distillation(logits, target, self.options.temperature).mean()
-        first, second = cross_entropy(logits, labels).mean(), cross_entropy(logits, labels[partner]).mean()
-        label_term = share * first + (1 - share) * second
+        label_term = cross_entropy(logits, soft_labels).mean()
         terms = {"map_distance": map_term, "divergence": divergence, "cross_entropy": label_term}
         weighted = self.options.weight * map_term + self.options.divergence_weight * divergence
         total = weighted + self.options.cross_entropy_weight * label_term

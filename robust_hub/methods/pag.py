@@ -66,6 +66,7 @@ class PAG(Objective):
     """
 
     needs_second_derivatives = True
+    takes_soft_labels = False
 
     def __init__(self, student: PixelClassifier, targets: Targets, options: PAGOptions = PAGOptions()):
         super().__init__()

@@ -6,7 +6,7 @@ from typing import ClassVar
 from robust_hub.losses import cross_entropy
 from robust_hub.methods.base import Losses, Objective, Options
 from robust_hub.models import PixelClassifier
-from robust_hub.types import Images, Labels
+from robust_hub.types import Images, Targets
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Plain(Objective):
         super().__init__()
         self.student = student
 
-    def forward(self, images: Images, labels: Labels) -> Losses:
+    def forward(self, images: Images, labels: Targets) -> Losses:
         """Computes the loss of a batch."""
         total = cross_entropy(self.student(images), labels).mean()
         return Losses(total, {"cross_entropy": total.detach()})

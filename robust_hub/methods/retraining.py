@@ -8,7 +8,7 @@ from torch import nn
 from robust_hub.losses import cross_entropy
 from robust_hub.methods.base import Losses, Objective, Options, freeze_statistics
 from robust_hub.models import PixelClassifier
-from robust_hub.types import Images, Labels
+from robust_hub.types import Images, Targets
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Retraining(Objective):
         freeze_statistics(self.student)
         return self
 
-    def forward(self, images: Images, labels: Labels) -> Losses:
+    def forward(self, images: Images, labels: Targets) -> Losses:
         """Computes the loss of a batch."""
         total = cross_entropy(self.student(images), labels).mean()
         return Losses(total, {"cross_entropy": total.detach()})

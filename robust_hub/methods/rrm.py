@@ -10,7 +10,7 @@ from torch import nn
 from robust_hub.losses import cosine_distance, cross_entropy, relative_distance
 from robust_hub.methods.base import Losses, Objective, Options, check_at_least, check_same_task
 from robust_hub.models import PixelClassifier, Teacher
-from robust_hub.types import Features, Images, Labels, PerExample
+from robust_hub.types import Features, Images, PerExample, Targets
 
 Distance = Callable[[Features, Features], PerExample]
 DISTANCES: dict[str, Distance] = {"cosine": cosine_distance, "relative-l2": relative_distance}
@@ -64,7 +64,7 @@ class RRM(Objective):
         self.distance = DISTANCES[options.distance]
         self.projection = nn.Linear(width, target_width, bias=False) if options.projection else nn.Identity()
 
-    def forward(self, images: Images, labels: Labels) -> Losses:
+    def forward(self, images: Images, labels: Targets) -> Losses:
         """Computes the loss of a batch."""
         with torch.no_grad():
             _, target = self.teacher.forward_with_features(images)

@@ -9,17 +9,17 @@ import torch
 
 from robust_hub.attacks import eval_mode, loss_and_gradient
 from robust_hub.losses import cross_entropy, distillation, kl_divergence
-from robust_hub.methods.base import Losses, Objective, Options, check_at_least, check_same_task
+from robust_hub.methods.base import AttackOptions, Losses, Objective, check_at_least, check_same_task
 from robust_hub.models import PixelClassifier, Teacher
 from robust_hub.threats import Threat
-from robust_hub.types import Images, Labels, Logits
+from robust_hub.types import Images, Logits, Targets
 
 Direction = Literal["divergence", "labels"]
 Target = Literal["clean", "perturbed"]
 
 
 @dataclass(frozen=True)
-class RSLADOptions(Options):
+class RSLADOptions(AttackOptions):
     """Where the step goes, and what the student is told there.
 
     Attributes:
@@ -72,15 +72,15 @@ class RSLAD(Objective):
         check_at_least(0.1, "RSLAD", temperature=options.temperature)
         self.student, self.teacher, self.threat, self.options = student, teacher, threat, options
 
-    def forward(self, images: Images, labels: Labels) -> Losses:
+    def forward(self, images: Images, labels: Targets) -> Losses:
         """Computes the loss of a batch."""
-        options = self.options
-        noisy = (images + options.noise * self.threat.sample(images)).clamp(0, 1)
+        options, threat = self.options, self.threat_now(self.threat, self.options)
+        noisy = (images + options.noise * threat.sample(images)).clamp(0, 1)
         if options.target == "clean":
             target = self._asked(images)
-            perturbed = self._step(noisy, labels, lambda: target)
+            perturbed = self._step(noisy, labels, threat, lambda: target)
         else:
-            perturbed = self._step(noisy, labels, lambda: self._asked(noisy))
+            perturbed = self._step(noisy, labels, threat, lambda: self._asked(noisy))
             target = self._asked(perturbed)
         if not options.clean_weight:
             divergence = distillation(self.student(perturbed), target, options.temperature).mean()
@@ -92,12 +92,13 @@ class RSLAD(Objective):
         terms = {"divergence": divergence.detach(), "clean": clean_term.detach()}
         return Losses(divergence + options.clean_weight * clean_term, terms)
 
-    def _step(self, noisy: Images, labels: Labels, reference: Callable[[], Logits]) -> Images:
+    def _step(self, noisy: Images, labels: Targets, threat: Threat, reference: Callable[[], Logits]) -> Images:
         """Takes one step of length eps from noisy images, which may leave the ball, as those of N-FGSM do.
 
         Args:
             noisy: where it starts.
             labels: true classes.
+            threat: the ball of this step.
             reference: gives the prediction from which the student's is led away; not asked where the labels decide.
         """
         if self.options.direction == "labels":
@@ -106,7 +107,7 @@ class RSLAD(Objective):
             loss = partial(kl_divergence, reference=reference())
         with eval_mode(self.student):
             _, gradient = loss_and_gradient(lambda pixels: loss(self.student(pixels)), noisy)
-        return (noisy + self.threat.eps * self.threat.steepest_ascent(gradient)).clamp(0, 1)
+        return (noisy + threat.eps * threat.steepest_ascent(gradient)).clamp(0, 1)
 
     def _asked(self, images: Images) -> Logits:
         """Gives the teacher's prediction."""

@@ -7,14 +7,14 @@ import torch
 
 from robust_hub.attacks import ascend, eval_mode
 from robust_hub.losses import cross_entropy, kl_divergence
-from robust_hub.methods.base import Losses, Objective, Options, check_at_least, check_has_effect
+from robust_hub.methods.base import AttackOptions, Losses, Objective, check_at_least, check_has_effect
 from robust_hub.models import PixelClassifier
 from robust_hub.threats import Threat
-from robust_hub.types import Images, Labels
+from robust_hub.types import Images, Targets
 
 
 @dataclass(frozen=True)
-class TRADESOptions(Options):
+class TRADESOptions(AttackOptions):
     """How TRADES weighs, and how it attacks.
 
     Attributes:
@@ -47,10 +47,11 @@ class TRADES(Objective):
         super().__init__()
         check_at_least(0, "TRADES", weight=options.weight)
         if not options.weight:
-            check_has_effect(options, "steps", needs="a --weight above 0")
+            for name in ("steps", "eps_warmup"):
+                check_has_effect(options, name, needs="a --weight above 0")
         self.student, self.threat, self.options = student, threat, options
 
-    def forward(self, images: Images, labels: Labels) -> Losses:
+    def forward(self, images: Images, labels: Targets) -> Losses:
         """Computes the loss of a batch."""
         adversarial = self._most_divergent(images)
         clean, perturbed = self.student(torch.cat([images, adversarial])).chunk(2)
@@ -60,14 +61,15 @@ class TRADES(Objective):
         return Losses(accuracy_term + self.options.weight * robustness_term, terms)
 
     def _most_divergent(self, images: Images) -> Images:
+        threat = self.threat_now(self.threat, self.options)
         with eval_mode(self.student):
             with torch.no_grad():
                 clean = self.student(images)
             return ascend(
                 lambda adversarial: kl_divergence(self.student(adversarial), clean),
                 images,
-                0.001 * self.threat.sample(images),
-                threat=self.threat,
+                0.001 * threat.sample(images),
+                threat=threat,
                 steps=self.options.steps,
-                step_size=2.5 * self.threat.eps / self.options.steps,
+                step_size=2.5 * threat.eps / self.options.steps,
             )

@@ -13,7 +13,7 @@ from robust_hub.data import Loader
 from robust_hub.launch import peak_memory
 from robust_hub.methods import Objective
 from robust_hub.training.config import TrainingConfig
-from robust_hub.training.loop import checkpoint_gradients
+from robust_hub.training.loop import check_compilation, fine_tune
 from robust_hub.training.optimizer import make_optimizer
 
 GIB = 2**30
@@ -29,6 +29,7 @@ class CostEstimate:
         seconds: of training; at most so many where a method's dearest part begins late.
         memory: most bytes a process holds.
         fits: the bytes there are.
+        passes: of all networks, forward and backward, an image each, over all processes.
     """
 
     steps: int
@@ -36,6 +37,7 @@ class CostEstimate:
     seconds: float
     memory: int
     fits: int
+    passes: int = 0
 
     def __str__(self) -> str:
         told = (
@@ -67,9 +69,10 @@ def estimate_cost(
         training: how weights are learnt.
 
     Raises:
-        ValueError: when a step does not fit into the accelerator's memory, leaves BatchNorm a single image, or should
-            compute activations again and the student can't.
+        ValueError: when a step does not fit into the accelerator's memory, leaves BatchNorm a single image, or the
+            objective can't be trained as was chosen.
     """
+    check_compilation(accelerator, objective)
     passes = training.epochs * len(loader)
     steps = passes // accelerator.gradient_accumulation_steps
     cuda = [accelerator.device] if accelerator.device.type == "cuda" else []
@@ -77,15 +80,17 @@ def estimate_cost(
         copy = deepcopy(objective).to(accelerator.device).to(memory_format=torch.channels_last).train()
         # The last step: by then every part of the loss is in force.
         copy.step = steps - 1
-        if training.fine_tuning.grad_checkpointing:
-            checkpoint_gradients(copy)
+        copy.steps = steps
+        mixing = fine_tune(copy, training.fine_tuning)
+        before = _passes(copy)
         optimizer, _ = make_optimizer(copy, training, 2)
         loader.set_epoch(0)
         try:
-            for batch in islice(loader, 2):
+            for images, labels, *extras in islice(loader, 2):
+                images, targets = mixing(images, labels)
                 start = time.perf_counter()
                 with accelerator.autocast():
-                    losses = copy(*batch)
+                    losses = copy(images, targets, *extras)
                 losses.total.backward()
                 optimizer.step()
                 optimizer.zero_grad()
@@ -108,7 +113,14 @@ def estimate_cost(
         if cuda
         else psutil.virtual_memory().total // accelerator.num_processes
     )
-    return CostEstimate(steps, training.batch_size, passes * seconds, memory, fits)
+    # A step is half of what was counted, and there is one at least.
+    counted = (_passes(copy) - before) * passes // min(2, len(loader)) * accelerator.num_processes
+    return CostEstimate(steps, training.batch_size, passes * seconds, memory, fits, counted)
+
+
+def _passes(objective: Objective) -> int:
+    """Counts the passes of all networks so far."""
+    return sum(counts.forward + counts.backward for counts in objective.passes().values())
 
 
 def _duration(seconds: float) -> str:

@@ -1,10 +1,11 @@
 """A data set's three splits as loaders, and how one classifier is trained and measured on them, on this process."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from accelerate import Accelerator
+from datasets import Dataset
 from torch import nn
 
 from robust_hub.attacks import PGD
@@ -12,13 +13,13 @@ from robust_hub.data import Data, Loader, Shard, Source, evaluation_loader, subs
 from robust_hub.evaluation import Evaluation, evaluate_loader
 from robust_hub.launch import Output
 from robust_hub.methods import Objective
-from robust_hub.models import PixelClassifier, check_channels
+from robust_hub.models import PixelClassifier, Teacher, check_channels
 from robust_hub.threats import Threat
 from robust_hub.training.config import TrainingConfig
 from robust_hub.training.loop import Scores, TrainState, fit
+from robust_hub.training.validation import MOST_IMAGES, STEPS
 
 EVALUATION_BATCH = 256
-VALIDATION_IMAGES = 512
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Loaders:
         source: where it is from, and how its training images are augmented, which is never just the usual way here.
         threat: what a classifier should withstand.
         train: shuffled and augmented, this process's share.
-        validation: at most 512 images, by which an epoch is chosen.
+        validation: by which an epoch is chosen.
         test: what is reported, and nothing is chosen by.
     """
 
@@ -42,7 +43,13 @@ class Loaders:
     test: Loader
 
     def fit(
-        self, accelerator: Accelerator, objective: Objective, training: TrainingConfig, output: Output
+        self,
+        accelerator: Accelerator,
+        objective: Objective,
+        training: TrainingConfig,
+        output: Output,
+        *,
+        validations: int,
     ) -> tuple[PixelClassifier, TrainState]:
         """Trains the objective's student in a run's folder; see `training.fit`."""
         return fit(
@@ -51,14 +58,20 @@ class Loaders:
             self.train,
             training,
             validate=self.validate,
+            validations=validations,
             checkpoints=output.checkpoints,
             resume=output.resume,
         )
 
     def validate(self, accelerator: Accelerator, classifier: PixelClassifier) -> Scores:
         """Measures clean accuracy and that under PGD-10 on validation images."""
-        measured = evaluate_loader(accelerator, classifier, self.validation, PGD.standard(self.threat, steps=10))
+        measured = evaluate_loader(accelerator, classifier, self.validation, PGD.standard(self.threat, steps=STEPS))
         return Scores(measured.clean_accuracy.value, measured.robust_accuracy.value)
+
+    def validated_on(self, accelerator: Accelerator, classifier: PixelClassifier, images: int) -> "Loaders":
+        """Gives the same loaders with the first so many validation images."""
+        validation = share_of(accelerator, subset(self.data.validation, images), classifier)
+        return replace(self, validation=validation)
 
     def evaluate(self, accelerator: Accelerator, classifier: nn.Module, name: str) -> Evaluation:
         """Measures clean accuracy and that under PGD-50 on test images."""
@@ -91,7 +104,6 @@ def open_loaders(
     check_channels(classifier)
     source = with_augmentation(source, data, classifier.input_size)
     shard = Shard(accelerator.process_index, accelerator.num_processes, accelerator.gradient_accumulation_steps)
-    common = {"fit": classifier.preprocessing, "device": accelerator.device, "shard": shard}
     return Loaders(
         data,
         source,
@@ -102,10 +114,20 @@ def open_loaders(
             augmentation=source.augmentation,
             seed=training.seed,
             stored=None if stored is None else _read_stored(stored, data, classifier),
-            **common,
+            fit=classifier.preprocessing,
+            device=accelerator.device,
+            shard=shard,
         ),
-        evaluation_loader(subset(data.validation, VALIDATION_IMAGES), batch_size=EVALUATION_BATCH, **common),
-        evaluation_loader(subset(data.test, source.test_images), batch_size=EVALUATION_BATCH, **common),
+        share_of(accelerator, subset(data.validation, MOST_IMAGES), classifier),
+        share_of(accelerator, subset(data.test, source.test_images), classifier),
+    )
+
+
+def share_of(accelerator: Accelerator, rows: Dataset, classifier: PixelClassifier | Teacher) -> Loader:
+    """Makes this process's share of images as they are, of the size that a classifier takes."""
+    shard = Shard(accelerator.process_index, accelerator.num_processes)
+    return evaluation_loader(
+        rows, classifier.preprocessing, batch_size=EVALUATION_BATCH, device=accelerator.device, shard=shard
     )
 
 

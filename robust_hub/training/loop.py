@@ -5,7 +5,9 @@ import time
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from accelerate import Accelerator
@@ -15,13 +17,19 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from robust_hub.data import Loader
 from robust_hub.launch import progress, track
-from robust_hub.methods import Objective
+from robust_hub.methods import Objective, mix
 from robust_hub.models import Passes, PixelClassifier
-from robust_hub.training.config import TrainingConfig
+from robust_hub.training.config import FineTuningConfig, TrainingConfig
 from robust_hub.training.optimizer import make_optimizer
 from robust_hub.training.resume import load_checkpoint, save_checkpoint
+from robust_hub.training.validation import MOST_TIMES, is_due
+from robust_hub.types import Images, Labels, Targets
 
 STEPS_BETWEEN_CHECKS = 20
+# A run is saved after so many of its epochs, or after all where it has fewer.
+CHECKPOINTS = 30
+
+Mixing: TypeAlias = Callable[[Images, Labels], tuple[Images, Targets]]
 
 
 @dataclass
@@ -75,6 +83,7 @@ def train_epoch(
     state: TrainState,
     *,
     clip_grad: float,
+    mixing: Mixing,
 ) -> dict[str, float]:
     """Takes one pass over the training images.
 
@@ -87,6 +96,7 @@ def train_epoch(
         loader: this process's batches of the epoch.
         state: its step is counted on.
         clip_grad: largest norm of the gradient of a step; 0 for any.
+        mixing: what is done to a batch, see `fine_tune`.
 
     Returns:
         The mean of the loss and of each of its terms on this process, by name.
@@ -99,8 +109,9 @@ def train_epoch(
     bar = progress(loader, desc=f"epoch {state.epoch + 1}", mininterval=1)
     for index, (images, labels, *extras) in enumerate(bar):
         accelerator.unwrap_model(objective).step = state.step
+        images, targets = mixing(images, labels)
         with accelerator.accumulate(objective):
-            losses = objective(images, labels, *extras)
+            losses = objective(images, targets, *extras)
             accelerator.backward(losses.total)
             if accelerator.sync_gradients and clip_grad:
                 accelerator.clip_grad_norm_(objective.parameters(), clip_grad)
@@ -126,6 +137,7 @@ def fit(
     training: TrainingConfig,
     *,
     validate: Callable[[Accelerator, PixelClassifier], Scores],
+    validations: int = MOST_TIMES,
     checkpoints: Path,
     resume: bool,
 ) -> tuple[PixelClassifier, TrainState]:
@@ -139,7 +151,8 @@ def fit(
         objective: the method; this, and not the student, is prepared.
         loader: training batches.
         training: how weights are learnt.
-        validate: measures the averaged student on validation images, some 30 times a run.
+        validate: measures the averaged student on validation images.
+        validations: after how many of the epochs, see `is_due`.
         checkpoints: the folder they are kept in.
         resume: whether to go on from the newest one.
 
@@ -154,13 +167,13 @@ def fit(
     steps = training.epochs * len(loader) // accelerator.gradient_accumulation_steps
     optimizer, scheduler = make_optimizer(objective, training, steps)
     state = TrainState(passes=objective.passes())
+    objective.steps = steps
     objective, optimizer = accelerator.prepare(objective, optimizer)
     student = accelerator.unwrap_model(objective).student
     averaged = ModelEmaV3(student, decay=training.fine_tuning.ema_decay, use_warmup=True)
     best = deepcopy(averaged.module)
-    if training.fine_tuning.grad_checkpointing:
-        # Of the copies nobody asks more than logits.
-        checkpoint_gradients(accelerator.unwrap_model(objective))
+    # Of the copies nobody asks more than logits.
+    mixing = fine_tune(accelerator.unwrap_model(objective), training.fine_tuning)
     clip_grad = training.fine_tuning.clip_grad
     accelerator.register_for_checkpointing(scheduler, averaged, best, state)
     if resume:
@@ -171,32 +184,70 @@ def fit(
     for epoch in bar:
         start = time.perf_counter()
         loader.set_epoch(epoch)
-        terms = train_epoch(accelerator, objective, optimizer, scheduler, averaged, loader, state, clip_grad=clip_grad)
+        terms = train_epoch(
+            accelerator, objective, optimizer, scheduler, averaged, loader, state, clip_grad=clip_grad, mixing=mixing
+        )
         state.seconds += time.perf_counter() - start
         state.epoch = epoch + 1
         track(accelerator, {**terms, "lr": float(max(scheduler.get_last_lr()))}, step=state.epoch)
-        if not training.is_milestone(state.epoch):
+        validates = is_due(state.epoch, training.epochs, validations)
+        if not validates and not is_due(state.epoch, training.epochs, CHECKPOINTS):
             continue
 
         _synchronise(averaged.module)
-        scores = validate(accelerator, averaged.module)
-        score = (scores.clean + scores.robust) / 2
-        if score >= state.best_score:
-            state.best_score, state.best_epoch = score, state.epoch
-            best.load_state_dict(averaged.module.state_dict())
-        bar.set_postfix(clean=f"{scores.clean:.3f}", robust=f"{scores.robust:.3f}")
-        track(accelerator, {f"validation_{name}": value for name, value in asdict(scores).items()}, step=state.epoch)
         _check_finite(accelerator, averaged.module.parameters(), state)
+        if validates:
+            scores = validate(accelerator, averaged.module)
+            score = (scores.clean + scores.robust) / 2
+            if score >= state.best_score:
+                state.best_score, state.best_epoch = score, state.epoch
+                best.load_state_dict(averaged.module.state_dict())
+            bar.set_postfix(clean=f"{scores.clean:.3f}", robust=f"{scores.robust:.3f}")
+            told = {f"validation_{name}": value for name, value in asdict(scores).items()}
+            track(accelerator, told, step=state.epoch)
         save_checkpoint(accelerator, checkpoints, state.epoch)
     return best, deepcopy(state)
 
 
-def checkpoint_gradients(objective: Objective) -> None:
-    """Lets the backward passes of a student compute activations again, which takes time and saves memory.
+def check_compilation(accelerator: Accelerator, objective: Objective) -> None:
+    """Checks that an objective can be compiled, where Accelerate is told to.
 
     Raises:
-        ValueError: when its network, or the objective, does not allow it.
+        ValueError: when it can't.
     """
+    backend = accelerator.state.dynamo_plugin.backend.value.lower()
+    if backend != "no" and objective.needs_second_derivatives:
+        raise ValueError(
+            f"{type(objective).__name__} takes second derivatives, which torch does not compile; say --dynamo_backend "
+            f"no instead of {backend} to accelerate launch"
+        )
+
+
+def fine_tune(objective: Objective, options: FineTuningConfig) -> Mixing:
+    """Prepares an objective for what was chosen, and gives what is done to each of its batches.
+
+    Raises:
+        ValueError: when the objective, or its student's network, does not allow it.
+    """
+    if options.grad_checkpointing:
+        _checkpoint_gradients(objective)
+    if not options.softens_labels:
+        return lambda images, labels: (images, labels)
+    if not objective.takes_soft_labels:
+        raise ValueError(
+            f"{type(objective).__name__} needs one class an image; drop --mixup, --cutmix and --label-smoothing"
+        )
+    return partial(
+        mix,
+        num_classes=objective.student.num_classes,
+        mixup=options.mixup,
+        cutmix=options.cutmix,
+        label_smoothing=options.label_smoothing,
+    )
+
+
+def _checkpoint_gradients(objective: Objective) -> None:
+    """Lets the backward passes of a student compute activations again, which takes time and saves memory."""
     if objective.needs_second_derivatives:
         raise ValueError(
             f"{type(objective).__name__} takes second derivatives, for which activations can't be computed again; drop "

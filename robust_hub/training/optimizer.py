@@ -13,9 +13,10 @@ from robust_hub.training.config import TrainingConfig
 
 def make_optimizer(module: nn.Module, training: TrainingConfig, steps: int) -> tuple[torch.optim.Optimizer, OneCycleLR]:
     """Makes the optimizer of a module's weights and the one cycle of its learning rate over that many steps."""
-    groups = _groups(module, training)
-    optimizer = create_optimizer_v2(groups, opt=training.optimizer, lr=training.lr, weight_decay=training.weight_decay)
-    rates = [training.lr * group.get("lr_scale", 1.0) for group in groups]
+    name, lr, weight_decay = training.descent()
+    groups = _groups(module, weight_decay, training.fine_tuning.layer_decay)
+    optimizer = create_optimizer_v2(groups, opt=name, lr=lr, weight_decay=weight_decay)
+    rates = [lr * group.get("lr_scale", 1.0) for group in groups]
     # OneCycleLR divides by zero where the rise would take less than one step.
     rise = max(training.fine_tuning.warmup, 2 / (steps + 1))
     anneal = {"cosine": "cos", "linear": "linear"}[training.fine_tuning.schedule]
@@ -25,27 +26,28 @@ def make_optimizer(module: nn.Module, training: TrainingConfig, steps: int) -> t
     return optimizer, scheduler
 
 
-def _groups(module: nn.Module, training: TrainingConfig) -> list[dict[str, Any]]:
+def _groups(module: nn.Module, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
     """Groups the weights as timm does for the network itself, so that what it exempts from decay is exempt.
 
     Args:
         module: an objective, whose student's groups are timm's and whose own weights learn as the last layer does; or
             a head.
-        training: how weights are learnt.
+        weight_decay: of what is not exempt.
+        layer_decay: see `FineTuningConfig`.
     """
     network = module.student.model if isinstance(module, Objective) else module
-    told: dict[str, Any] = {"weight_decay": training.weight_decay}
+    told: dict[str, Any] = {"weight_decay": weight_decay}
     exempt = getattr(network, "no_weight_decay", None)
     if callable(exempt):
         told["no_weight_decay_list"] = exempt()
-    if training.fine_tuning.layer_decay < 1:
-        groups = param_groups_layer_decay(network, layer_decay=training.fine_tuning.layer_decay, **told)
+    if layer_decay < 1:
+        groups = param_groups_layer_decay(network, layer_decay=layer_decay, **told)
     else:
         groups = param_groups_weight_decay(network, **told)
     known = set(network.parameters())
     beside = [weight for weight in module.parameters() if weight.requires_grad and weight not in known]
     decaying = [
-        (training.weight_decay, [weight for weight in beside if weight.ndim > 1]),
+        (weight_decay, [weight for weight in beside if weight.ndim > 1]),
         (0.0, [weight for weight in beside if weight.ndim <= 1]),
     ]
     return [*groups, *({"params": weights, "weight_decay": decay} for decay, weights in decaying if weights)]

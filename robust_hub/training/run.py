@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from robust_hub.attacks import PGD
-from robust_hub.data import Data, Loader, Shard, Source, evaluation_loader, load_data, subset
+from robust_hub.data import Data, Loader, Source, evaluation_loader, load_data, subset
 from robust_hub.evaluation import evaluate_loader, find_class_order, reorder_logits
 from robust_hub.launch import Output, check_output, claim_output, end_training, identity_of, make_accelerator
 from robust_hub.methods import Objective
@@ -21,10 +21,11 @@ from robust_hub.threats import Threat, parse_threat
 from robust_hub.training.config import TrainingConfig
 from robust_hub.training.estimate import estimate_cost
 from robust_hub.training.head import NewHead, fit_head, linear_head
-from robust_hub.training.loaders import EVALUATION_BATCH, open_loaders
+from robust_hub.training.loaders import EVALUATION_BATCH, open_loaders, share_of
 from robust_hub.training.loop import TrainState
 from robust_hub.training.pictures import draw_pictures
 from robust_hub.training.result import Result, published, save_result, table, trained
+from robust_hub.training.validation import plan_validation
 
 CHECKED_IMAGES = 128
 CHECKED_STEPS = 10
@@ -114,20 +115,27 @@ class TrainingRun:
     ) -> Result:
         """Trains a student and tests it; from here on the run writes.
 
-        There are three ways: a head alone (no objective), a head and then the objective, or the objective alone, before
-        which a teacher that knows other classes is trained a head for these.
+        There are three ways: a head alone (no objective), a head and then the objective, or the objective alone. A
+        teacher that knows other classes is trained a head for these before, unless the student starts from it.
 
         Args:
             student: the student.
             objective: holds it; None where nothing but the head is learnt.
-            head: of the student, learnt first; without it a teacher that knows other classes learns one for these.
+            head: of the student, learnt first; found here where the student starts from a model of other classes.
             starts_from: the model whose weights the student starts from; None for an untrained network.
             stored: target gradients that training batches bring along.
         """
         config, accelerator = self.config, self.accelerator
-        loaders = open_loaders(accelerator, self.data, config.source, config.training, self.threat, student, stored)
+        if head is None and objective is not None and starts_from is not None:
+            head = self._head_to_learn(student)
+        descent = config.training.descent(from_model=starts_from is not None)
+        training = replace(config.training, **descent._asdict())
+        loaders = open_loaders(accelerator, self.data, config.source, training, self.threat, student, stored)
         # Before anything is written, as a batch may be too small or too large.
-        plan = estimate_cost(accelerator, objective, loaders.train, config.training) if objective else None
+        plan = estimate_cost(accelerator, objective, loaders.train, training) if objective else None
+        validation = plan_validation(plan.passes, len(self.data.validation), training.epochs) if plan else None
+        if validation is not None:
+            loaders = loaders.validated_on(accelerator, student, validation.images)
         facts = self.data.facts.shown_to(student.input_size)
         augmentation = loaders.source.augmentation
         told = {**asdict(facts), "augmentation": augmentation}
@@ -137,17 +145,22 @@ class TrainingRun:
         if self.teacher is not None:
             self.teacher.to(accelerator.device)
         if head is not None:
+            accelerator.print("the student's new head is trained first, on features of the images as they are")
             self._fit_head(head, "features", loaders.source)
+        if self.folder is not None and starts_from is self.folder:
             self._warn_unless_robust(student, "teacher with its new head")
         elif self.teacher is not None:
             self._prepare_teacher(self.teacher, loaders.source)
-        if objective is None:
+        if objective is None or validation is None:
             state = self._only_head(student)
         else:
             accelerator.print(f"training images are augmented: {augmentation}")
+            accelerator.print(f"optimizer: {descent}")
             accelerator.print(plan)
-            set_seed(config.training.seed, device_specific=True)
-            student, state = loaders.fit(accelerator, objective, config.training, config.output)
+            accelerator.print(validation)
+            set_seed(training.seed, device_specific=True)
+            times = validation.times
+            student, state = loaders.fit(accelerator, objective, training, config.output, validations=times)
         evaluation = loaders.evaluate(accelerator, student, short_name(self.method))
         result = trained(accelerator, self.method, student, evaluation, state)
         return replace(result, loaders=loaders, seconds=result.seconds + self.head_seconds)
@@ -204,6 +217,16 @@ class TrainingRun:
             self.teacher_knows = True
         self._warn_unless_robust(teacher, "teacher")
 
+    def _head_to_learn(self, student: PixelClassifier) -> NewHead | None:
+        """Gives the untrained head of a student that starts from a model of other classes; None where it is no such."""
+        if student.label_names == self.data.label_names:
+            return None
+        try:
+            return NewHead(linear_head(student), student)
+        except ValueError as error:
+            self.accelerator.print(f"the new head learns with all other weights: {error}")
+            return None
+
     def _fit_head(self, head: NewHead, folder: str, source: Source) -> None:
         """Trains a head on the training images; the features are kept in a folder of the run."""
         place = self.config.output.folder / folder
@@ -217,11 +240,7 @@ class TrainingRun:
 
     def _warn_unless_robust(self, classifier: PixelClassifier | Teacher, name: str) -> None:
         """Says in one line when a classifier withstands next to nothing: nobody can learn robustness from it."""
-        shard = Shard(self.accelerator.process_index, self.accelerator.num_processes)
-        device, rows = self.accelerator.device, subset(self.data.validation, CHECKED_IMAGES)
-        loader = evaluation_loader(
-            rows, classifier.preprocessing, batch_size=EVALUATION_BATCH, device=device, shard=shard
-        )
+        loader = share_of(self.accelerator, subset(self.data.validation, CHECKED_IMAGES), classifier)
         attack = PGD.standard(self.threat, steps=CHECKED_STEPS)
         # A copy, so that these passes are not counted as the run's.
         accuracy = evaluate_loader(self.accelerator, deepcopy(classifier), loader, attack).robust_accuracy

@@ -1,10 +1,11 @@
 import copy
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 
-from robust_hub.attacks import PGD
+from robust_hub.attacks import Attack
 from robust_hub.methods import ARD, KD, ARDOptions, KDOptions
 from robust_hub.models import Teacher
 from robust_hub.threats import Linf
@@ -17,6 +18,20 @@ def inverted(classifier, images, labels):
 
 def unchanged(classifier, images, labels):
     return images.clone()
+
+
+@dataclass(frozen=True)
+class Given(ARDOptions):
+    """An attack that does not depend on the threat."""
+
+    given: Attack = unchanged
+
+    def attack(self, threat):
+        return self.given
+
+
+def under(attack, student, teacher, **options) -> ARD:
+    return ARD(student, teacher, Linf(0.1), Given(**options, given=attack))
 
 
 def naive_divergence(by_hand, student, teacher, images, temperature: float) -> float:
@@ -35,7 +50,7 @@ def test_ard_is_the_divergence_under_attack_from_the_teacher_on_the_clean_image(
 ):
     student, teacher = create_smooth(), create_smooth()
     expected = naive_divergence(by_hand, student, teacher, images, temperature)
-    losses = ARD(student, Teacher(teacher), inverted, ARDOptions(temperature=temperature))(images, labels)
+    losses = under(inverted, student, Teacher(teacher), temperature=temperature)(images, labels)
     # float32 logits of order 1; 1e-7 of rounding in a divergence is multiplied by 25.
     assert losses.total.item() == pytest.approx(expected, abs=5e-5)
     assert losses.terms == {"divergence": losses.total}
@@ -48,7 +63,7 @@ def test_the_labels_count_on_clean_images(create_smooth, by_hand, images, labels
     hand = by_hand(student)
     pairs = zip(images.double().numpy(), labels.tolist(), strict=True)
     cross_entropy = sum(hand.cross_entropy(image, label) for image, label in pairs) / 6
-    objective = ARD(student, Teacher(teacher), inverted, ARDOptions(temperature=2.0, cross_entropy_weight=weight))
+    objective = under(inverted, student, Teacher(teacher), temperature=2.0, cross_entropy_weight=weight)
     losses = objective(images, labels)
     # float32 logits of order 1.
     assert losses.terms["divergence"].item() == pytest.approx(divergence, abs=1e-5)
@@ -59,13 +74,13 @@ def test_the_labels_count_on_clean_images(create_smooth, by_hand, images, labels
 def test_without_options_the_temperature_is_30_and_labels_do_not_count(create_smooth, by_hand, images, labels):
     student, teacher = create_smooth().double(), create_smooth().double()
     expected = naive_divergence(by_hand, student, teacher, images, 30.0)
-    losses = ARD(student, Teacher(teacher), inverted)(images.double(), labels)
+    losses = under(inverted, student, Teacher(teacher))(images.double(), labels)
     assert losses.total.item() == pytest.approx(expected, abs=1e-9)  # float64, 1e-16 of rounding times 900
 
 
 def test_without_an_attack_ard_is_kd(create_smooth, images, labels):
     student, teacher = create_smooth(), Teacher(create_smooth())
-    ard = ARD(student, teacher, unchanged, ARDOptions(temperature=4.0, cross_entropy_weight=0.1))(images, labels)
+    ard = under(unchanged, student, teacher, temperature=4.0, cross_entropy_weight=0.1)(images, labels)
     kd = KD(student, teacher, KDOptions(temperature=4.0, cross_entropy_weight=0.1))(images, labels)
     assert ard.total.item() == pytest.approx(kd.total.item(), abs=1e-6)  # the same sums, in a batch twice as large
 
@@ -74,8 +89,8 @@ def test_a_student_that_is_its_teacher_diverges_under_attack_only(create_smooth,
     teacher = create_smooth().double()
     student, images = copy.deepcopy(teacher), images.double()
     # float64, 1e-16 of rounding times 900.
-    assert ARD(student, Teacher(teacher), unchanged)(images, labels).total.item() == pytest.approx(0, abs=1e-9)
-    assert ARD(student, Teacher(teacher), inverted)(images, labels).total.item() > 1e-2
+    assert under(unchanged, student, Teacher(teacher))(images, labels).total.item() == pytest.approx(0, abs=1e-9)
+    assert under(inverted, student, Teacher(teacher))(images, labels).total.item() > 1e-2
 
 
 def test_the_attack_is_run_against_the_student_of_the_moment_on_the_true_labels(create_smooth, images, labels):
@@ -85,7 +100,7 @@ def test_the_attack_is_run_against_the_student_of_the_moment_on_the_true_labels(
         seen.append((classifier, images, labels))
         return 1 - images
 
-    ARD(student, Teacher(create_smooth()), attack)(images, labels)
+    under(attack, student, Teacher(create_smooth()))(images, labels)
     assert len(seen) == 1
     assert seen[0][0] is student
     assert torch.equal(seen[0][1], images)
@@ -95,7 +110,7 @@ def test_the_attack_is_run_against_the_student_of_the_moment_on_the_true_labels(
 def test_the_attack_sees_the_student_in_eval_mode(create_cnn, images, labels):
     student, modes = create_cnn().train(), []
     student.model.bn1.register_forward_hook(lambda module, _inputs, _output: modes.append(module.training))
-    ARD(student, Teacher(create_cnn()), PGD.standard(Linf(8 / 255), steps=2))(images, labels)
+    ARD(student, Teacher(create_cnn()), Linf(8 / 255), ARDOptions(steps=2))(images, labels)
     assert modes == [False, False, True]
 
 
@@ -109,9 +124,9 @@ def test_the_attack_sees_the_student_in_eval_mode(create_cnn, images, labels):
 )
 def test_an_option_out_of_its_range_is_refused(create_smooth, options, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
-        ARD(create_smooth(), Teacher(create_smooth()), unchanged, ARDOptions(**options))
+        under(unchanged, create_smooth(), Teacher(create_smooth()), **options)
 
 
 def test_a_teacher_of_other_classes_is_refused(create_smooth):
     with pytest.raises(ValueError, match=r"^teacher and student differ in classes \(4 and 3\)"):
-        ARD(create_smooth(num_classes=3), Teacher(create_smooth(num_classes=4)), unchanged)
+        under(unchanged, create_smooth(num_classes=3), Teacher(create_smooth(num_classes=4)))

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 import torch
+from accelerate.utils import set_seed
 
-from robust_hub.attacks import NFGSM, PGD
 from robust_hub.methods import (
     ARD,
     IGAM,
@@ -20,7 +20,9 @@ from robust_hub.methods import (
     Lifelong,
     Losses,
     MixACM,
+    NFGSMOptions,
     PAGOptions,
+    PGDOptions,
     Plain,
     Retraining,
     RRMOptions,
@@ -35,8 +37,8 @@ from robust_hub.threats import L2, Linf
 
 METHODS = {
     "plain": lambda student, teacher: Plain(student),
-    "pgd": lambda student, teacher: AdversarialTraining(student, PGD.standard(L2(0.5), steps=2)),
-    "nfgsm": lambda student, teacher: AdversarialTraining(student, NFGSM(Linf(8 / 255))),
+    "pgd": lambda student, teacher: AdversarialTraining(student, L2(0.5), PGDOptions(steps=2)),
+    "nfgsm": lambda student, teacher: AdversarialTraining(student, Linf(8 / 255), NFGSMOptions()),
     "trades": lambda student, teacher: TRADES(student, Linf(8 / 255), TRADESOptions(weight=6.0, steps=2)),
     "rrm": lambda student, teacher: RRM(student, teacher),
     "rrm with projection": lambda student, teacher: RRM(student, teacher, RRMOptions(projection=True)),
@@ -45,9 +47,9 @@ METHODS = {
         student, teacher, IGAMOptions(weight=1.0, adversarial_weight=2.0, noise=0.0, ramp=0)
     ),
     "kd": lambda student, teacher: KD(student, teacher),
-    "ard": lambda student, teacher: ARD(student, teacher, PGD.standard(Linf(8 / 255), steps=2)),
+    "ard": lambda student, teacher: ARD(student, teacher, Linf(8 / 255), ARDOptions(steps=2)),
     "ard with labels": lambda student, teacher: ARD(
-        student, teacher, PGD.standard(Linf(8 / 255), steps=2), ARDOptions(cross_entropy_weight=0.5)
+        student, teacher, Linf(8 / 255), ARDOptions(steps=2, cross_entropy_weight=0.5)
     ),
     "rslad": lambda student, teacher: RSLAD(student, teacher, Linf(8 / 255)),
     "rslad at the perturbed image": lambda student, teacher: RSLAD(
@@ -171,7 +173,7 @@ def test_a_small_step_down_the_gradient_lowers_the_loss(method, objective, image
     trainable = [one for one in objective.parameters() if one.requires_grad]
 
     def total() -> torch.Tensor:
-        torch.manual_seed(3)  # the same noise and starts
+        set_seed(3)  # the same noise and starts
         losses = objective(images, labels)
         return losses.total - losses.terms.get("discriminator", 0.0)
 

@@ -9,14 +9,15 @@ from robust_hub.models import Teacher
 
 
 def naive(by_hand, student, teacher, images, labels) -> tuple[float, float]:
-    """Cross-entropy and squared gradient distance, with gradients written out by the chain rule."""
+    """Cross-entropy and the share of squared gradients that student and teacher differ by, by the chain rule."""
     learnt, taught = by_hand(student), by_hand(teacher)
-    cross_entropy = distance = 0.0
+    cross_entropy = distance = size = 0.0
     for image, label in zip(images.double().numpy(), labels.tolist(), strict=True):
         cross_entropy += learnt.cross_entropy(image, label) / len(images)
         gap = learnt.input_gradient(image, label) - taught.input_gradient(image, label)
         distance += np.square(gap).sum() / len(images)
-    return cross_entropy, distance
+        size += np.square(taught.input_gradient(image, label)).sum() / len(images)
+    return cross_entropy, distance / size
 
 
 @pytest.mark.parametrize("weight", [0.1, 3.0])
@@ -138,7 +139,7 @@ def test_random_logits_compare_a_random_direction_of_the_jacobians(create_smooth
     torch.rand_like(images)  # the noise, whose radius is 0
     coefficients = torch.randn(len(images), 3)
     coefficients = coefficients - coefficients.mean(1, keepdim=True)
-    expected = 0.0
+    expected = size = 0.0
     for image, direction in zip(images, coefficients, strict=True):
         jacobians = (
             torch.autograd.functional.jacobian(lambda pixels, net=net: net(pixels[None])[0], image)
@@ -146,7 +147,8 @@ def test_random_logits_compare_a_random_direction_of_the_jacobians(create_smooth
         )
         learnt, taught = (torch.einsum("k,kchw->chw", direction, jacobian) for jacobian in jacobians)
         expected += (learnt - taught).square().sum().item() / len(images)
-    assert distance == pytest.approx(expected, rel=1e-4)  # float32 sums of order 1
+        size += taught.square().sum().item() / len(images)
+    assert distance == pytest.approx(expected / size, rel=1e-4)  # float32 sums of order 1
 
 
 def test_the_logit_term_is_the_mean_square_between_centred_logits(create_smooth, images, labels):
@@ -171,11 +173,12 @@ def test_before_the_start_the_teacher_is_not_asked_and_nothing_is_differentiated
     assert (passes["student"].forward, passes["student"].backward) == (3 * n, 2 * n + 3 * n)
 
 
-def test_a_weight_of_ten_b_over_255_squared_is_the_authors_gamma_on_pixels_from_0_to_255(
+def test_the_authors_gamma_is_a_weight_of_ten_b_over_255_squared_times_the_size_of_the_teachers_gradients(
     create_smooth, by_hand, images, labels
 ):
     # Theirs: gamma times the sum over batch and pixels of the squared gap between gradients of the probability on 0 to
-    # 255, which are 255 times shorter; ours is a mean over the batch, so gamma 10 is a weight of 10 B / 255^2.
+    # 255, which are 255 times shorter; ours is a mean over the batch, so gamma 10 is a weight of 10 B / 255^2 times
+    # the mean square that ours is a share of.
     student, teacher = create_smooth(), create_smooth()
     pixels = 255 * images.double().numpy()
 
@@ -190,11 +193,12 @@ def test_a_weight_of_ten_b_over_255_squared_is_the_authors_gamma_on_pixels_from_
         return gradient / (2 * h)
 
     learnt, taught = by_hand(student), by_hand(teacher)
-    theirs = 0.0
+    theirs = size = 0.0
     for one, label in zip(pixels, labels.tolist(), strict=True):
-        gap = probability_gradient(learnt, one, label) - probability_gradient(taught, one, label)
-        theirs += 10 * np.square(gap).sum()
-    weight = 10 * len(images) / 65025
+        wanted = probability_gradient(taught, one, label)
+        theirs += 10 * np.square(probability_gradient(learnt, one, label) - wanted).sum()
+        size += np.square(255 * wanted).sum() / len(images)
+    weight = 10 * len(images) / 65025 * size
     losses = IGAM(student, Teacher(teacher), IGAMOptions(weight=weight, gradient_of="probability", noise=0.0, ramp=0))(
         images, labels
     )

@@ -69,7 +69,7 @@ def test_both_networks_see_the_same_mixed_images_of_one_share(create_cnn, images
 
 def test_a_high_concentration_mixes_half_and_half(create_cnn, images, labels, monkeypatch):
     student = create_cnn()
-    objective = MixACM(student, Teacher(create_cnn()), MixACMOptions(mixup=1e4))
+    objective = MixACM(student, Teacher(create_cnn()), MixACMOptions(concentration=1e4))
     shown = record(student, monkeypatch)
     objective(images, labels)
     # Beta(a, a) has a standard deviation of 1 / (2 sqrt(2 a + 1)), here 0.0035.
@@ -92,7 +92,7 @@ def test_mixacm_is_map_distance_divergence_and_mixup_cross_entropy(create_cnn, i
             network.model.get_submodule(stage).register_forward_hook(
                 lambda _module, _inputs, output, kept=maps[name]: kept.append(output.detach().double().numpy())
             )
-    torch.manual_seed(seed)
+    np.random.seed(seed)
     losses = objective(images, labels)
 
     share, partners = unmix(shown[0], images)
@@ -265,9 +265,9 @@ def test_a_network_whose_stages_give_no_maps_is_refused(create_cnn, monkeypatch)
         ({"divergence_weight": -2.0}, r"MixACM needs divergence_weight >= 0, got -2\.0"),
         ({"cross_entropy_weight": -3.0}, r"MixACM needs cross_entropy_weight >= 0, got -3\.0"),
         ({"temperature": 0.0}, r"MixACM needs temperature >= 0\.01, got 0\.0"),
-        ({"mixup": 0.0}, r"MixACM needs mixup >= 0\.01, got 0\.0"),
+        ({"concentration": 0.0}, r"MixACM needs concentration >= 0\.01, got 0\.0"),
     ],
-    ids=["weight", "divergence weight", "cross-entropy weight", "temperature", "mixup"],
+    ids=["weight", "divergence weight", "cross-entropy weight", "temperature", "concentration"],
 )
 def test_an_option_out_of_its_range_is_refused(create_cnn, options, message):
     with pytest.raises(ValueError, match=f"^{message}$"):

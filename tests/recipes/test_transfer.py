@@ -20,7 +20,7 @@ from robust_hub.launch import Output
 from robust_hub.methods import ARDOptions, IGAMOptions, KDOptions, MixACMOptions, PAGOptions, RRMOptions
 from robust_hub.model_folder import require_provenance, save
 from robust_hub.models import create_classifier
-from robust_hub.training import TrainingConfig
+from robust_hub.training import FineTuningConfig, TrainingConfig
 from tests.made_up import provenance
 from tests.training.test_processes import ON_CPU, TWO_PROCESSES
 
@@ -155,7 +155,10 @@ def test_bad_input_is_told_before_training_and_leaves_the_output_untouched(tmp_p
             lambda chosen: transfer.pag(chosen, PAGOptions(classes_per_image=5)),
             "classes_per_image between 1 and 4, .* got 5",
         ),
-        (lambda chosen: transfer.mixacm(chosen, MixACMOptions(mixup=0.0)), "MixACM needs mixup >= 0.01, got 0"),
+        (
+            lambda chosen: transfer.mixacm(chosen, MixACMOptions(concentration=0.0)),
+            "MixACM needs concentration >= 0.01, got 0",
+        ),
         (
             lambda chosen: transfer.mixacm(chosen, MixACMOptions(stages=("block.0",))),
             "has no stage 'block.0'; .*blocks.0",
@@ -386,3 +389,31 @@ def test_a_student_of_four_channels_is_told_as_such(tmp_path, teacher):
     for changes in ({"student": four, "student_args": {}}, {"teacher": four}):
         with pytest.raises(ValueError, match="must take grey or colour images, of 1 or 3 channels, got 4; leave in_ch"):
             transfer.kd(config(**{"teacher": teacher, "output": tmp_path / "run", **changes}))
+
+
+def test_a_student_that_starts_from_a_model_of_other_classes_is_trained_its_head_first(tmp_path, teacher, capsys):
+    other = save_teacher(tmp_path / "other", names=["a", "b", "c", "d"])
+    transfer.plain(config(teacher, tmp_path / "run", student=other, student_args={}, training=TrainingConfig(1, 96)))
+    printed = capsys.readouterr().out
+    assert printed.index("the student's new head is trained first") < printed.index("plan: ")
+    # What nobody chose depends on where the student starts.
+    assert "optimizer: adamw, learning rate up to 0.0002, weight decay 0.05\n" in printed
+    assert (tmp_path / "run" / "features" / "features.npy").is_file()
+
+
+def test_a_student_that_starts_from_a_model_of_the_same_classes_keeps_its_head_in_the_order_of_the_data(tmp_path):
+    other = save_teacher(tmp_path / "other", names=NAMES[::-1])
+    opened = config(other, tmp_path / "run", student=other, student_args={})
+    run, student, starts_from = transfer.open_transfer(opened, KDOptions())
+    images = torch.rand(3, 3, 16, 16)
+    assert starts_from is not None
+    torch.testing.assert_close(student.eval()(images), run.require_teacher()(images))
+    assert student.label_names == NAMES
+
+
+def test_mixed_images_train_whoever_takes_them_and_others_refuse_them(tmp_path, teacher):
+    mixed = TrainingConfig(1, 96, lr=0.01, fine_tuning=FineTuningConfig(mixup=1.0, cutmix=1.0, label_smoothing=0.1))
+    transfer.rslad(config(teacher, tmp_path / "run", training=mixed))
+    with pytest.raises(ValueError, match="IGAM needs one class an image; drop --mixup, --cutmix and --label-smoothing"):
+        transfer.igam(config(teacher, tmp_path / "other", training=mixed), IGAMOptions(ramp=0))
+    assert not (tmp_path / "other").exists()

@@ -5,9 +5,10 @@ import copy
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from robust_hub.data import Source, load_data, training_loader
-from robust_hub.methods import KD
+from robust_hub.methods import IGAM, KD
 from robust_hub.models import PixelClassifier, Teacher, create_classifier
 from robust_hub.training import TrainingConfig
 from robust_hub.training.estimate import CostEstimate, estimate_cost
@@ -72,3 +73,15 @@ def test_a_batch_of_one_image_is_told_with_what_batch_norm_needs():
     )
     with pytest.raises(ValueError, match=message):
         estimate_cost(Accelerator(cpu=True), KD(create(), Teacher(create())), one, TrainingConfig(1, batch_size=1))
+
+
+@pytest.mark.parametrize("backend", ["inductor", "aot_eager"])
+def test_what_takes_second_derivatives_is_not_compiled(loader, backend):
+    AcceleratorState._reset_state()
+    compiling = Accelerator(cpu=True, dynamo_backend=backend)
+    objective = IGAM(create(), Teacher(create()))
+    with pytest.raises(
+        ValueError, match=rf"IGAM .* torch does not compile; say --dynamo_backend no instead of {backend}"
+    ):
+        estimate_cost(compiling, objective, loader, TrainingConfig(epochs=1))
+    AcceleratorState._reset_state()

@@ -10,7 +10,7 @@ from torch import nn
 from robust_hub.methods import IGAM, KD, PAG, RRM, Plain, RRMOptions, TeacherGradients
 from robust_hub.models import Teacher, create_classifier
 from robust_hub.training import FineTuningConfig, TrainingConfig, make_optimizer
-from robust_hub.training.loop import checkpoint_gradients
+from robust_hub.training.loop import fine_tune
 
 VIT = {"img_size": 16, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 2}
 
@@ -75,9 +75,9 @@ def test_activations_that_are_computed_again_give_the_same_gradients():
     student, teacher = vit(), Teacher(vit())
     images, labels = torch.rand(3, 3, 16, 16), torch.tensor([0, 1, 2])
     gradients = []
-    for prepare in (lambda objective: None, checkpoint_gradients):
+    for chosen in (FineTuningConfig(), FineTuningConfig(grad_checkpointing=True)):
         objective = KD(deepcopy(student), teacher).train()
-        prepare(objective)
+        fine_tune(objective, chosen)
         objective(images, labels).total.backward()
         gradients.append([weight.grad for weight in objective.student.parameters()])
     for once, again in zip(*gradients, strict=True):
@@ -87,7 +87,7 @@ def test_activations_that_are_computed_again_give_the_same_gradients():
 @pytest.mark.parametrize("method", [IGAM, lambda student, teacher: PAG(student, TeacherGradients(teacher, student))])
 def test_what_takes_second_derivatives_can_not_compute_them_again(method):
     with pytest.raises(ValueError, match="takes second derivatives, for which activations can't be computed again"):
-        checkpoint_gradients(method(vit(), Teacher(vit())))
+        fine_tune(method(vit(), Teacher(vit())), FineTuningConfig(grad_checkpointing=True))
 
 
 def test_a_network_that_can_not_compute_them_again_says_so():
@@ -102,9 +102,28 @@ def test_a_network_that_can_not_compute_them_again_says_so():
         ({"layer_decay": 0.0}, r"--layer-decay must be in \(0, 1\], got 0\.0"),
         ({"warmup": 1.5}, r"--warmup must be in \(0, 1\], got 1\.5"),
         ({"ema_decay": -0.1}, r"--ema-decay must be in \(0, 1\], got -0\.1"),
-        ({"clip_grad": -1.0}, r"--clip-grad must be at least 0, got -1\.0; 0 clips nothing"),
+        ({"clip_grad": -1.0}, r"--clip-grad must be at least 0, got -1\.0"),
     ],
 )
 def test_an_option_out_of_its_range_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         FineTuningConfig(**options)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "from_model", "expected"),
+    [
+        ({}, False, ("sgd", 0.2, 5e-4)),
+        ({}, True, ("adamw", 2e-4, 0.05)),
+        ({"optimizer": "adamw"}, False, ("adamw", 1e-3, 0.05)),
+        ({"optimizer": "sgd", "weight_decay": 0.0}, True, ("sgd", 0.01, 0.0)),
+        ({"optimizer": "lamb", "lr": 0.3}, True, ("lamb", 0.3, 0.0)),
+    ],
+)
+def test_what_nobody_chose_follows_from_where_the_student_starts(chosen, from_model, expected):
+    assert tuple(TrainingConfig(**chosen).descent(from_model=from_model)) == expected
+
+
+def test_an_optimizer_of_unknown_rates_needs_one():
+    with pytest.raises(ValueError, match="no usual learning rate of lamb is known here; say --lr as well"):
+        TrainingConfig(optimizer="lamb").descent()

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, gather_object, set_seed
 
-from robust_hub.attacks import NFGSM, PGD
+from robust_hub.attacks import PGD
 from robust_hub.data import Shard, Source, evaluation_loader, load_data, training_loader
 from robust_hub.evaluation import evaluate_loader
 from robust_hub.methods import (
@@ -25,7 +25,9 @@ from robust_hub.methods import (
     IGAMOptions,
     Lifelong,
     MixACM,
+    NFGSMOptions,
     PAGOptions,
+    PGDOptions,
     Plain,
     TeacherGradients,
     TRADESOptions,
@@ -45,8 +47,8 @@ METHODS = {
     "plain": lambda student, teacher: Plain(student),
     "rrm": RRM,
     "igam": lambda student, teacher: IGAM(student, teacher, IGAMOptions(weight=0.1, start=1, ramp=3, noise=0.0)),
-    "pgd": lambda student, teacher: AdversarialTraining(student, PGD.standard(THREAT, steps=2)),
-    "n-fgsm": lambda student, teacher: AdversarialTraining(student, NFGSM(THREAT)),
+    "pgd": lambda student, teacher: AdversarialTraining(student, THREAT, PGDOptions(steps=2)),
+    "n-fgsm": lambda student, teacher: AdversarialTraining(student, THREAT, NFGSMOptions()),
     "trades": lambda student, teacher: TRADES(student, THREAT, TRADESOptions(weight=6.0, steps=2)),
     "igam with discriminator": lambda student, teacher: IGAM(
         student,
@@ -54,9 +56,7 @@ METHODS = {
         IGAMOptions(weight=0.1, adversarial_weight=2.0, discriminator_period=2, start=1, noise=0.0, ramp=0),
     ),
     "kd": KD,
-    "ard": lambda student, teacher: ARD(
-        student, teacher, PGD.standard(THREAT, steps=2), ARDOptions(cross_entropy_weight=0.5)
-    ),
+    "ard": lambda student, teacher: ARD(student, teacher, THREAT, ARDOptions(steps=2, cross_entropy_weight=0.5)),
     "mixacm": MixACM,
     "pag": lambda student, teacher: PAG(student, TeacherGradients(teacher, student), PAGOptions(classes_per_image=2)),
     "lifelong": Lifelong,

