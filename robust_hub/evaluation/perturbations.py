@@ -14,8 +14,8 @@ from robust_hub.threats import Threat
 from robust_hub.types import Images, Labels, Mask
 
 LEVELS = 2**15 - 1
-# Norms of float32 perturbations are off by less, as a share.
-ROUNDING = 1e-5
+# Norms of float32 perturbations are off by less, as a share; and a pixel in [0, 1], once a change is added, by less.
+ROUNDING, PIXEL_ROUNDING = 1e-5, 2.0**-24
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Perturbations:
             logits = classifier(adversarial) if len(self) else adversarial.new_zeros(0, 1)
         # The largest of logits that are no numbers is none of them.
         predicted = torch.where(logits.isfinite().all(1), logits.argmax(1), -1) if len(self) else self.predicted
-        inside = threat.norm(adversarial - images) <= threat.eps * (1 + ROUNDING)
+        inside = threat.norm(adversarial - images) <= threat.eps * (1 + ROUNDING) + PIXEL_ROUNDING
         return predicted, inside & (predicted != labels) & (predicted >= 0)
 
     def rows(self, chosen: Tensor) -> "Perturbations":

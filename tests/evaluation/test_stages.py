@@ -190,6 +190,16 @@ def test_rounding_makes_no_perturbation_larger_and_moves_no_pixel_by_more_than_a
     assert ((kept - delta).abs() <= rounded.scale.double()[:, None, None, None] / 32767 * (1 + 1e-3)).all()
 
 
+def test_changes_of_a_fraction_of_a_level_lie_in_their_ball_and_larger_ones_do_not(create_smooth):
+    classifier, images, threat = create_smooth().eval(), torch.rand(8, 3, 8, 8), Linf(0.25 / 255)
+    change = threat.eps * torch.randn_like(images).sign()
+    for enlarged, inside in ((1, 8), (1.001, 0)):
+        kept = Perturbations.of(torch.arange(8), images, images + enlarged * change)
+        with torch.no_grad():
+            wrong = (classifier(kept.adversarial(images)).argmax(1) + 1) % 3
+        assert kept.fooling(classifier, images, wrong, threat)[1].sum() == inside
+
+
 def test_an_unperturbed_image_has_an_unperturbed_stored_image():
     images = torch.rand(2, 3, 8, 8)
     assert torch.equal(Perturbations.of(torch.arange(2), images, images).adversarial(images), images)
