@@ -22,7 +22,7 @@ from robust_hub.data import (
     with_augmentation,
 )
 from robust_hub.evaluation.accuracy import Accuracy, Check, Cost, Evaluation
-from robust_hub.evaluation.evidence import Evidence
+from robust_hub.evaluation.evidence import Evidence, as_many_as_fit
 from robust_hub.evaluation.honesty import check_honesty
 from robust_hub.evaluation.journal import Journal
 from robust_hub.evaluation.plots import dispensable, plot_accuracy_curves, plot_classes, plot_survivors
@@ -65,7 +65,7 @@ class Measurement(Protocol):
 
     @property
     def evidence_images(self) -> int:
-        """Of how many of the tested images perturbations are kept, the first ones."""
+        """Of how many of the tested images perturbations are kept, the first ones; 0 for as many as fit."""
         ...
 
     @property
@@ -115,6 +115,8 @@ def measure(
     checks = check_honesty(
         accelerator, classifier, images, labels, attack.threat, survivors, surrogates=surrogates, seed=config.seed
     )
+    tested = len(evaluation.clean)
+    covered = min(tested, config.evidence_images or as_many_as_fit(perturbations, tested))
     report = report_on(
         accelerator,
         classifier,
@@ -129,10 +131,11 @@ def measure(
         search_precision=config.search_precision,
         costs=costs,
         checks=checks,
+        covered=covered,
     )
     if accelerator.is_main_process:
         known = fingerprints_of(data, config.source.test_images)
-        Evidence.of(perturbations, known, most=config.evidence_images).save(config.output.folder / EVIDENCE)
+        Evidence.of(perturbations, known, most=covered).save(config.output.folder / EVIDENCE)
         # Last, as it says that all that was measured is there.
         report.write(config.output.folder)
     return report
@@ -194,6 +197,7 @@ def report_on(
     search_precision: SearchPrecision = "float32",
     costs: Mapping[str, Cost] = MappingProxyType({}),
     checks: Sequence[Check] = (),
+    covered: int = 0,
 ) -> Report:
     """Collects everything that an evaluation measured, and on what; the arguments are those of `Report`."""
     return Report(
@@ -217,6 +221,7 @@ def report_on(
         preprocessing=classifier.preprocessing,
         facts=data.facts.shown_to(classifier.input_size).without_notes(),
         format=FORMAT,
+        covered=covered,
     )
 
 

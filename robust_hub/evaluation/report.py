@@ -64,6 +64,7 @@ class Report:
         facts: what the data set is; None in evaluations of before.
         format: of the file, which tells none where it is 1; data_sha256 is that of encoded images in their order then.
         by: who measured it, where that is not the model's publisher.
+        covered: of so many of the tested images, the first ones, evidence is kept; 0 where it is not told.
     """
 
     model: str
@@ -87,6 +88,7 @@ class Report:
     facts: DataFacts | None = field(default_factory=lambda: None)
     format: int = field(default_factory=lambda: 1)
     by: str = field(default_factory=str)
+    covered: int = field(default_factory=int)
 
     @property
     def data(self) -> str:
@@ -102,6 +104,11 @@ class Report:
     def is_imbalanced(self) -> bool:
         """Whether classes of the split that was tested differ so much in size that accuracy alone says too little."""
         return self.facts is not None and "test" in self.facts.splits and self.facts.splits["test"].is_imbalanced
+
+    @property
+    def uncovered(self) -> int:
+        """How many of the tested images are known to be left out of the evidence."""
+        return len(self.evaluation.clean) - self.covered if self.covered else 0
 
     @property
     def flagged(self) -> list[Check]:
@@ -137,6 +144,8 @@ class Report:
                 values["attacks"]
             ):
                 raise ValueError("its labels and attacks must be those of its masks")
+            if not 0 <= values.get("covered", 0) <= len(evaluation.labels):
+                raise ValueError("its evidence can't cover more images than were tested")
             if len(set(values["label_names"])) < len(values["label_names"]):
                 raise ValueError("its label_names must differ")
             if any(check.flagged != check.is_beyond for check in values["checks"]):
@@ -158,6 +167,8 @@ class Report:
         headers = ("after", f"accuracy %, {self.threat}", *balanced, *costs)
         classes = [(name, clean.n, str(clean), str(robust)) for name, (clean, robust) in self.classes().items()]
         flagged = [f"  {check.name}: {check.meaning}" for check in self.flagged]
+        kept = f"evidence: perturbations of the first {self.covered:,} of {len(evaluation.clean):,} images are kept"
+        part = [f"{kept}; of the others the robust accuracy stays unproven", ""]
         return "\n".join(
             [
                 f"{self.model} on {self.source.data}: {len(evaluation.clean)} test images, 95 % intervals",
@@ -174,6 +185,7 @@ class Report:
                 "",
                 tabulate(classes, ("class", "n", "clean %", "robust %"), tablefmt="github"),
                 "",
+                *(part if self.uncovered else []),
                 f"honesty: {len(flagged)} of {len(self.checks)} checks flagged" + (":" if flagged else ""),
                 *flagged,
             ]
@@ -206,6 +218,8 @@ class Report:
             told["preprocessing"] = asdict(self.preprocessing)
         if self.by:
             told["by"] = self.by
+        if self.covered:
+            told["covered"] = self.covered
         if self.facts is not None:
             told["facts"] = asdict(self.facts)
         source = asdict(self.source)

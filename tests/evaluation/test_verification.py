@@ -14,6 +14,7 @@ import pytest
 import torch
 from datasets import Dataset, Features, Image, Value
 from PIL import Image as PILImage
+from safetensors.torch import load_file, save_file
 
 from robust_hub.data import Fingerprints, Rule, Source, evaluation_loader, find_images, load_data, subset
 from robust_hub.data.content import look_at
@@ -175,6 +176,24 @@ def test_evidence_of_a_part_gives_a_bound_for_that_part(copy):
     kept = evidence.perturbations.rows(evidence.perturbations.indices < 15)
     replace(evidence, perturbations=kept.rows(torch.arange(1, len(kept))), covered=15).save(copy / EVIDENCE)
     with pytest.raises(CheckpointError, match="must perturb each image that fell of the first 15, and no other"):
+        verify(f"local-dir:{copy}", spot_check=0)
+
+
+def test_evidence_of_before_in_steps_of_16_bits_is_verified(copy):
+    evidence = Evidence.load(copy / EVIDENCE, 24)
+    kept = evidence.perturbations
+    # 127 steps of 258 of the small ones each.
+    wide = replace(kept, perturbation=258 * kept.perturbation.short(), scale=kept.scale * (32767 / (127 * 258)))
+    replace(evidence, perturbations=wide).save(copy / EVIDENCE)
+    save_file(load_file(copy / EVIDENCE), copy / EVIDENCE, metadata={"format": "2", "covered": "24"})
+    verified = verify(f"local-dir:{copy}", spot_check=0)
+    assert verified.confirmed == verified.perturbations > 0
+
+
+def test_evidence_of_another_part_than_the_evaluation_tells_of_is_refused(copy):
+    told = json.loads((copy / "evaluation.json").read_text())
+    (copy / "evaluation.json").write_text(json.dumps({**told, "covered": 15}))
+    with pytest.raises(CheckpointError, match=r"safetensors covers 24 images, and the evaluation tells of 15; evalu"):
         verify(f"local-dir:{copy}", spot_check=0)
 
 
