@@ -120,7 +120,7 @@ def main(config: Config) -> None:
             accelerator, classifier, images, attack, config, model=folder.place, surrogates=surrogates
         )
     accelerator.print(report.table())
-    evaluation.finish(accelerator, classifier, images, attack.threat, config, report)
+    evaluation.finish(accelerator, config.output, report)
     if config.update_card and accelerator.is_main_process:
         model_folder.add_evaluation(folder.path, report, config.output.folder)
     if config.create_pr and accelerator.is_main_process:

@@ -126,7 +126,7 @@ class _Attacker:
             rows = slice(position, position + portion)
             try:
                 # A portion's random starts depend on where it begins, so that a resumed run draws them again.
-                with _seeded(mix(self.seed, number, int(indices[position])), images.device):
+                with seeded(mix(self.seed, number, int(indices[position])), images.device):
                     parts.append(self._fool(attack, indices[rows], images[rows], labels[rows]))
                 position += portion
             except RuntimeError as error:
@@ -143,7 +143,8 @@ class _Attacker:
 
 
 @contextmanager
-def _seeded(seed: int, device: torch.device) -> Generator[None]:
+def seeded(seed: int, device: torch.device) -> Generator[None]:
+    """Lets random numbers begin from a seed, and puts the global generator back."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield

@@ -20,9 +20,10 @@ from robust_hub.data import Fingerprints, Rule, Source, evaluation_loader, find_
 from robust_hub.data.content import look_at
 from robust_hub.data.datasets import open_labelled
 from robust_hub.errors import CheckpointError
-from robust_hub.evaluation import SPOTS, Evidence, Report, verify_evaluation
+from robust_hub.evaluation import SPOTS, Curve, Evidence, Report, verify_evaluation
 from robust_hub.evaluation.spot_check import check_spots
 from robust_hub.hub import MODEL_CARDS, check_folder, load, verify
+from robust_hub.model_folder import describe, require_provenance
 from robust_hub.threats import Linf
 from tests.made_up import CNN, evaluated, raised
 
@@ -244,6 +245,23 @@ def test_what_contradicts_the_evaluation_is_named(copy, lie):
     change(copy)
     with pytest.raises(CheckpointError, match=f"contradicts itself: .*{named}"):
         verify(f"local-dir:{copy}")
+
+
+def test_the_card_tells_the_expected_robustness_of_the_evaluation_and_no_other(copy):
+    text = (copy / "README.md").read_text()
+    row = "| expected robustness | 87.5 | 24 | mean accuracy |"
+    (copy / "README.md").write_text(text.replace("| **robust**", f"{row}\n| **robust**"))
+    with pytest.raises(CheckpointError, match=r"has 1 rows that tell the expected robustness, where none is expected"):
+        verify(f"local-dir:{copy}", spot_check=0)
+    curve = Curve(20, 24, [0.0, 1 / 255], [1.0, 0.75])
+    describe(copy, require_provenance(copy), replace(Report.read(copy), curve=curve))
+    assert verify(f"local-dir:{copy}", spot_check=0).perturbations
+    text = (copy / "README.md").read_text()
+    (copy / "README.md").write_text(text.replace("| expected robustness | 87.5 |", "| expected robustness | 97.5 |"))
+    with pytest.raises(
+        CheckpointError, match=r"tells expected robustness 97\.5 % of 24 and evaluation\.json 87\.5 % of 24"
+    ):
+        verify(f"local-dir:{copy}", spot_check=0)
 
 
 def test_what_stands_in_comments_or_in_the_owners_notes_is_no_row_of_the_table(copy):

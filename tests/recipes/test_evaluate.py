@@ -73,6 +73,11 @@ def test_a_report_tells_masks_costs_checks_and_what_was_measured_on_what(finishe
     assert report["costs"]["apgd-ce"]["attacked"] == report["evaluation"]["clean"].count("1")
     assert {check["name"] for check in report["checks"]} >= {"eps zero", "square", "transfer from a plain network"}
     assert report["search_precision"] == "float32"
+    assert [round(255 * eps, 9) for eps in report["curve"]["eps"]] == [0, 0.25, 0.5, 0.75, 1, 1.5, 2]
+    assert (report["curve"]["n"], report["curve"]["accuracy"][0]) == (
+        6,
+        report["evaluation"]["clean"][:6].count("1") / 6,
+    )
 
 
 def test_a_finished_run_leaves_no_journal_and_three_pictures(finished):
@@ -355,12 +360,13 @@ def test_evidence_of_large_images_stays_small_and_its_part_is_told(tmp_path, has
     save(folder, classifier, provenance("vit_tiny_patch16_224"), label_names=NAMES)
     # So that two images that fell fit, of 150 kB each.
     monkeypatch.setattr("robust_hub.evaluation.evidence.MOST_BYTES", most)
-    evaluate.main(config(folder, tmp_path / "run", threat="linf:8/255", honesty_images=1, update_card=True))
+    evaluate.main(config(folder, tmp_path / "run", threat="linf:8/255", honesty_images=4, update_card=True))
     report = Report.read(folder)
     evaluation, covered = report.evaluation, report.covered
     fallen = evaluation.clean & ~evaluation.robust
     assert fallen[:covered].sum() == 2 < fallen.sum()
     assert 2 * 3 * 224**2 < (folder / "evidence.safetensors").stat().st_size <= most
+    assert f"| expected robustness | {100 * report.expected_robustness:.1f} | 4 |" in (folder / "README.md").read_text()
     part = f"the first {covered} of 24 images"
     assert f"evidence: perturbations of {part} are kept; of the others the robust" in capsys.readouterr().out
     assert f"The evidence covers {part}: of the others the robust" in (folder / "README.md").read_text()
