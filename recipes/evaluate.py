@@ -48,7 +48,7 @@ class Config:
             one trained in passing, where these take the same images.
         honesty_images: how many images the honesty checks use.
         evidence_images: of how many of the tested images perturbations are kept as evidence, the first ones; of the
-            others the robust accuracy stays unproven.
+            others the robust accuracy stays unproven. 0 keeps those of as many as fit into 25 MB.
         batch_size: images at a time on each process; halved where they do not fit into memory.
         seed: of the random starts.
         update_card: puts the evaluation, its evidence and its card into the folder of the model, a local-dir:FOLDER.
@@ -65,16 +65,16 @@ class Config:
     label_names: LabelNames = ()
     surrogates: tuple[str, ...] = ()
     honesty_images: int = 200
-    evidence_images: int = 1000
+    evidence_images: int = 0
     batch_size: int = 128
     seed: int = 0
     update_card: bool = False
     create_pr: bool = False
 
     def __post_init__(self) -> None:
-        for option in ("honesty_images", "evidence_images", "batch_size"):
-            if getattr(self, option) < 1:
-                raise ValueError(f"--{option.replace('_', '-')} must be at least 1, got {getattr(self, option)}")
+        for option, least in {"honesty_images": 1, "evidence_images": 0, "batch_size": 1}.items():
+            if getattr(self, option) < least:
+                raise ValueError(f"--{option.replace('_', '-')} must be at least {least}, got {getattr(self, option)}")
         if self.output.log_with != "none":
             raise ValueError(
                 f"--log-with {self.output.log_with} has no effect, as an evaluation has no curves; leave it away"
@@ -120,7 +120,7 @@ def main(config: Config) -> None:
             accelerator, classifier, images, attack, config, model=folder.place, surrogates=surrogates
         )
     accelerator.print(report.table())
-    evaluation.finish(accelerator, classifier, images, attack.threat, config, report)
+    evaluation.finish(accelerator, config.output, report)
     if config.update_card and accelerator.is_main_process:
         model_folder.add_evaluation(folder.path, report, config.output.folder)
     if config.create_pr and accelerator.is_main_process:

@@ -14,6 +14,7 @@ from .class_order import ClassOrder as ClassOrder
 from .class_order import find_class_order as find_class_order
 from .class_order import in_order_of as in_order_of
 from .class_order import reorder_logits as reorder_logits
+from .curve import Curve as Curve
 from .evidence import Evidence as Evidence
 from .honesty import check_honesty as check_honesty
 from .in_memory import evaluate as evaluate
@@ -29,7 +30,6 @@ from .plots import plot_accuracy_curves as plot_accuracy_curves
 from .plots import plot_input_gradients as plot_input_gradients
 from .report import Report as Report
 from .report import SearchPrecision as SearchPrecision
-from .robust_accuracy import CURVE_STEPS as CURVE_STEPS
 from .robust_accuracy import accuracy_curve as accuracy_curve
 from .robust_accuracy import evaluate_loader as evaluate_loader
 from .robust_accuracy import pgd_curve as pgd_curve

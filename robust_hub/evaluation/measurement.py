@@ -17,26 +17,26 @@ from robust_hub.data import (
     Source,
     evaluation_loader,
     fingerprints_of,
+    mix,
     subset,
     tested_sha256,
     with_augmentation,
 )
 from robust_hub.evaluation.accuracy import Accuracy, Check, Cost, Evaluation
-from robust_hub.evaluation.evidence import Evidence
+from robust_hub.evaluation.curve import Curve
+from robust_hub.evaluation.evidence import Evidence, as_many_as_fit
 from robust_hub.evaluation.honesty import check_honesty
 from robust_hub.evaluation.journal import Journal
 from robust_hub.evaluation.plots import dispensable, plot_accuracy_curves, plot_classes, plot_survivors
 from robust_hub.evaluation.report import FORMAT, Report, SearchPrecision
 from robust_hub.evaluation.robust_accuracy import pgd_curve
 from robust_hub.evaluation.search import search_classifier
-from robust_hub.evaluation.stages import evaluate_in_stages
+from robust_hub.evaluation.stages import evaluate_in_stages, seeded
 from robust_hub.launch import Output, hardware, told_command, versions
 from robust_hub.models import PixelClassifier
 from robust_hub.names import EVIDENCE
-from robust_hub.threats import Threat
+from robust_hub.threats import Threat, parse_threat
 from robust_hub.types import Images, Labels
-
-CURVE, SURVIVORS, CLASSES = PICTURES = ("accuracy_against_eps.png", "survivors.png", "classes.png")
 
 
 @runtime_checkable
@@ -65,7 +65,7 @@ class Measurement(Protocol):
 
     @property
     def evidence_images(self) -> int:
-        """Of how many of the tested images perturbations are kept, the first ones."""
+        """Of how many of the tested images perturbations are kept, the first ones; 0 for as many as fit."""
         ...
 
     @property
@@ -115,6 +115,10 @@ def measure(
     checks = check_honesty(
         accelerator, classifier, images, labels, attack.threat, survivors, surrogates=surrogates, seed=config.seed
     )
+    with seeded(mix(config.seed, accelerator.process_index), images.device):
+        curve = pgd_curve(accelerator, classifier, images, labels, attack.threat)
+    tested = len(evaluation.clean)
+    covered = min(tested, config.evidence_images or as_many_as_fit(perturbations, tested))
     report = report_on(
         accelerator,
         classifier,
@@ -129,55 +133,44 @@ def measure(
         search_precision=config.search_precision,
         costs=costs,
         checks=checks,
+        covered=covered,
+        curve=curve,
     )
     if accelerator.is_main_process:
         known = fingerprints_of(data, config.source.test_images)
-        Evidence.of(perturbations, known, most=config.evidence_images).save(config.output.folder / EVIDENCE)
+        Evidence.of(perturbations, known, most=covered).save(config.output.folder / EVIDENCE)
         # Last, as it says that all that was measured is there.
         report.write(config.output.folder)
     return report
 
 
-def finish(
-    accelerator: Accelerator,
-    classifier: PixelClassifier,
-    data: Data,
-    threat: Threat,
-    config: Measurement,
-    report: Report,
-) -> None:
-    """Draws what pictures of a measured classifier are missing, and forgets what a killed run would go on from.
+def finish(accelerator: Accelerator, output: Output, report: Report) -> None:
+    """Draws what pictures of a finished evaluation are missing, and forgets what a killed run would go on from.
 
     Args:
         accelerator: of the run.
-        classifier: as it was measured.
-        data: likewise.
-        threat: of the ensemble.
-        config: how; its output gets three pictures, or a warning for each that can't be drawn.
-        report: what was measured.
+        output: its folder gets three pictures, or a warning for each that can't be drawn.
+        report: what was measured; without a curve, as those of before are, there is no picture of one.
     """
-    folder, evaluation = config.output.folder, report.evaluation
-    missing = [name for name in PICTURES if not (folder / name).is_file()]
-    # So that every process finds the same ones missing.
-    accelerator.wait_for_everyone()
-    curve = {}
-    if CURVE in missing:
-        images, labels = _first(accelerator, classifier, _loader(accelerator, classifier, data, config), config)
-        curve = pgd_curve(accelerator, classifier, images, labels, threat)
     if not accelerator.is_main_process:
         return
-    shutil.rmtree(config.output.checkpoints, ignore_errors=True)
+    folder, evaluation, threat = output.folder, report.evaluation, parse_threat(report.threat)
+    shutil.rmtree(output.checkpoints, ignore_errors=True)
     after = {stage: Accuracy.of(mask) for stage, mask in evaluation.survivors.items()}
     survivors = {"clean": evaluation.clean_accuracy, **after}
-    curves = {report.architecture: curve}
     draw = {
-        CURVE: lambda file: plot_accuracy_curves(file, curves, norm=threat.name, reported=threat.eps),
-        SURVIVORS: lambda file: plot_survivors(file, survivors, threat=report.threat),
-        CLASSES: lambda file: plot_classes(file, report.classes(), threat=report.threat),
+        "survivors.png": lambda file: plot_survivors(file, survivors, threat=report.threat),
+        "classes.png": lambda file: plot_classes(file, report.classes(), threat=report.threat),
     }
-    for name in missing:
-        with dispensable(name):
-            draw[name](folder / name)
+    if report.curve:
+        curves = {report.architecture: report.curve}
+        draw["accuracy_against_eps.png"] = lambda file: plot_accuracy_curves(
+            file, curves, norm=threat.name, reported=threat.eps
+        )
+    for name, draw_into in draw.items():
+        if not (folder / name).is_file():
+            with dispensable(name):
+                draw_into(folder / name)
 
 
 def report_on(
@@ -194,6 +187,8 @@ def report_on(
     search_precision: SearchPrecision = "float32",
     costs: Mapping[str, Cost] = MappingProxyType({}),
     checks: Sequence[Check] = (),
+    covered: int = 0,
+    curve: Curve | None = None,
 ) -> Report:
     """Collects everything that an evaluation measured, and on what; the arguments are those of `Report`."""
     return Report(
@@ -217,6 +212,8 @@ def report_on(
         preprocessing=classifier.preprocessing,
         facts=data.facts.shown_to(classifier.input_size).without_notes(),
         format=FORMAT,
+        covered=covered,
+        curve=curve,
     )
 
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from robust_hub.errors import first_line
 from robust_hub.evaluation.accuracy import Accuracy
+from robust_hub.evaluation.curve import Curve
 from robust_hub.evaluation.lettering import legible, lettering
 from robust_hub.files import whole_file
 from robust_hub.launch import tell
@@ -28,20 +29,20 @@ def dispensable(what: str) -> Generator[None]:
 
 
 @lettering()
-def plot_accuracy_curves(path: Path, curves: dict[str, dict[float, float]], *, norm: str, reported: float) -> None:
+def plot_accuracy_curves(path: Path, curves: dict[str, Curve], *, norm: str, reported: float) -> None:
     """Draws accuracy against eps.
 
     Args:
         path: the file, a PNG.
-        curves: accuracy as a fraction by the radius in pixel units, by the name of the model.
+        curves: by the name of the model.
         norm: of the threat.
         reported: the radius of the table.
     """
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for (name, curve), marker in zip(curves.items(), cycle("osD^v<>"), strict=False):
-        percent = [100 * accuracy for accuracy in curve.values()]
-        axes.plot(list(curve), percent, marker=marker, label=legible(name))
+        percent = [100 * accuracy for accuracy in curve.accuracy]
+        axes.plot(curve.eps, percent, marker=marker, label=legible(name))
     axes.axvline(reported, color="0.6", linestyle="--", linewidth=1, label="eps of the table", zorder=0)
     axes.set(xlabel=f"eps ({norm}, pixels in [0, 1])", ylabel="accuracy under PGD (%)", ylim=(-2, 102), xlim=(0, None))
     axes.grid(alpha=0.3)

@@ -12,6 +12,7 @@ from robust_hub.attacks import protocol_of
 from robust_hub.data import DataFacts, Rule, Source
 from robust_hub.errors import CheckpointError
 from robust_hub.evaluation.accuracy import Accuracy, Check, Cost, Evaluation
+from robust_hub.evaluation.curve import Curve
 from robust_hub.files import as_record, read_json, write_json
 from robust_hub.models import Preprocessing
 from robust_hub.names import EVALUATION
@@ -64,6 +65,8 @@ class Report:
         facts: what the data set is; None in evaluations of before.
         format: of the file, which tells none where it is 1; data_sha256 is that of encoded images in their order then.
         by: who measured it, where that is not the model's publisher.
+        covered: of so many of the tested images, the first ones, evidence is kept; 0 where it is not told.
+        curve: accuracy under PGD against eps; None in evaluations of before, and where that was not measured.
     """
 
     model: str
@@ -87,6 +90,8 @@ class Report:
     facts: DataFacts | None = field(default_factory=lambda: None)
     format: int = field(default_factory=lambda: 1)
     by: str = field(default_factory=str)
+    covered: int = field(default_factory=int)
+    curve: Curve | None = field(default_factory=lambda: None)
 
     @property
     def data(self) -> str:
@@ -102,6 +107,27 @@ class Report:
     def is_imbalanced(self) -> bool:
         """Whether classes of the split that was tested differ so much in size that accuracy alone says too little."""
         return self.facts is not None and "test" in self.facts.splits and self.facts.splits["test"].is_imbalanced
+
+    @property
+    def expected_robustness(self) -> float | None:
+        """The mean accuracy over eps from 0 to the threat's, as a fraction; None where there is no curve."""
+        return self.curve.mean_until(parse_threat(self.threat).eps) if self.curve else None
+
+    @property
+    def about_expected_robustness(self) -> str:
+        """What the expected robustness is; empty where there is no curve."""
+        if self.curve is None:
+            return ""
+        _, _, eps = self.threat.partition(":")
+        return (
+            f"mean accuracy under {self.curve.attack} over eps from 0 to {eps}, an upper bound; the first "
+            f"{self.curve.n:,} images"
+        )
+
+    @property
+    def uncovered(self) -> int:
+        """How many of the tested images are known to be left out of the evidence."""
+        return len(self.evaluation.clean) - self.covered if self.covered else 0
 
     @property
     def flagged(self) -> list[Check]:
@@ -131,12 +157,16 @@ class Report:
         kinds = {each.name: each.type for each in fields(cls) if each.name in told and each.name != "evaluation"}
         values = {name: as_record(kind, told[name], f"{file}, {name},") for name, kind in kinds.items()}
         try:
-            parse_threat(values["threat"])
+            threat = parse_threat(values["threat"])
             evaluation = _evaluation(as_record(_Told, told["evaluation"], str(file)))
             if evaluation.labels.max() >= len(values["label_names"]) or list(evaluation.survivors) != list(
                 values["attacks"]
             ):
                 raise ValueError("its labels and attacks must be those of its masks")
+            if (curve := values.get("curve")) and (threat.eps not in curve.eps or curve.n > len(evaluation.labels)):
+                raise ValueError("its curve must tell of the eps of its threat, and of no more images than were tested")
+            if not 0 <= values.get("covered", 0) <= len(evaluation.labels):
+                raise ValueError("its evidence can't cover more images than were tested")
             if len(set(values["label_names"])) < len(values["label_names"]):
                 raise ValueError("its label_names must differ")
             if any(check.flagged != check.is_beyond for check in values["checks"]):
@@ -158,6 +188,12 @@ class Report:
         headers = ("after", f"accuracy %, {self.threat}", *balanced, *costs)
         classes = [(name, clean.n, str(clean), str(robust)) for name, (clean, robust) in self.classes().items()]
         flagged = [f"  {check.name}: {check.meaning}" for check in self.flagged]
+        notes = []
+        if (expected := self.expected_robustness) is not None:
+            notes += [f"expected robustness: {100 * expected:.1f} %, {self.about_expected_robustness}", ""]
+        if self.uncovered:
+            part = f"perturbations of the first {self.covered:,} of {len(evaluation.clean):,} images are kept"
+            notes += [f"evidence: {part}; of the others the robust accuracy stays unproven", ""]
         return "\n".join(
             [
                 f"{self.model} on {self.source.data}: {len(evaluation.clean)} test images, 95 % intervals",
@@ -174,6 +210,7 @@ class Report:
                 "",
                 tabulate(classes, ("class", "n", "clean %", "robust %"), tablefmt="github"),
                 "",
+                *notes,
                 f"honesty: {len(flagged)} of {len(self.checks)} checks flagged" + (":" if flagged else ""),
                 *flagged,
             ]
@@ -206,6 +243,10 @@ class Report:
             told["preprocessing"] = asdict(self.preprocessing)
         if self.by:
             told["by"] = self.by
+        if self.covered:
+            told["covered"] = self.covered
+        if self.curve is not None:
+            told["curve"] = asdict(self.curve)
         if self.facts is not None:
             told["facts"] = asdict(self.facts)
         source = asdict(self.source)

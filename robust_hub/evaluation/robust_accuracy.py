@@ -14,6 +14,7 @@ from torch import nn
 from robust_hub.attacks import PGD, Attack, eval_mode
 from robust_hub.data import Loader
 from robust_hub.evaluation.accuracy import Evaluation
+from robust_hub.evaluation.curve import Curve
 from robust_hub.launch import progress
 from robust_hub.threats import Threat
 from robust_hub.types import Images, Labels, Mask
@@ -81,20 +82,15 @@ def accuracy_curve(
     return [float(_gather(accelerator, [mask]).mean()) for mask in masks]
 
 
-def pgd_curve(
-    accelerator: Accelerator, classifier: nn.Module, images: Images, labels: Labels, threat: Threat
-) -> dict[float, float]:
-    """Measures accuracy under PGD-20 at multiples of a threat's eps; see `accuracy_curve`.
-
-    Returns:
-        Accuracy as a fraction, by the radius in pixel units.
-    """
+def pgd_curve(accelerator: Accelerator, classifier: nn.Module, images: Images, labels: Labels, threat: Threat) -> Curve:
+    """Measures accuracy under PGD-20 at multiples of a threat's eps, that eps among them; see `accuracy_curve`."""
 
     def attack(eps: float) -> PGD:
         return PGD.standard(replace(threat, eps=eps), steps=CURVE_STEPS)
 
     eps = [threat.eps * factor for factor in CURVE_RADII]
-    return dict(zip(eps, accuracy_curve(accelerator, classifier, images, labels, attack, eps), strict=True))
+    accuracy = accuracy_curve(accelerator, classifier, images, labels, attack, eps)
+    return Curve(CURVE_STEPS, sum(gather_object([len(images)])), eps, accuracy)
 
 
 def strict_float32() -> AbstractContextManager:

@@ -111,6 +111,11 @@ def verify_evaluation(
             f"{folder} is about images of {preprocessing}, and the model takes {classifier.preprocessing}; evaluate it "
             "again"
         )
+    if report.covered not in (0, evidence.covered):
+        raise CheckpointError(
+            f"{folder / EVIDENCE} covers {evidence.covered:,} images, and the evaluation tells of {report.covered:,}; "
+            "evaluate again"
+        )
     fallen = np.flatnonzero((evaluation.clean & ~evaluation.robust)[: evidence.covered])
     stored = evidence.perturbations
     if not np.array_equal(stored.indices.numpy(), fallen) or stored.perturbation.shape[1:] != classifier.input_size:

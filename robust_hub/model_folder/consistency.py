@@ -19,6 +19,7 @@ LONGEST_CARD = 2**20
 ROWS = {
     "clean accuracy": re.compile(r"^\| clean \| (.*?) \| (\d+) \|", re.MULTILINE),
     "robust accuracy": re.compile(r"^\| \*\*robust\*\* \| \*\*(.*?)\*\* \| (\d+) \|", re.MULTILINE),
+    "expected robustness": re.compile(r"^\| expected robustness \| (.*?) \| (\d+) \|", re.MULTILINE),
 }
 # Between these the owner of a card may write what he likes; and comments are not shown.
 NOT_SHOWN = re.compile(rf"{re.escape(NOTES_BEGIN)}.*{re.escape(NOTES_END)}|<!--.*?-->", re.DOTALL)
@@ -45,7 +46,7 @@ def check_claims(folder: ModelFolder, report: Report) -> None:
         "measured_by": report.by,
     }
     wrong = _differences(CONFIG, folder.info, measured)
-    wrong += _of_card(folder, measured)
+    wrong += _of_card(folder, measured, _rows_of(report))
     wrong += _of_entries(folder, measured)
     if wrong:
         raise CheckpointError(
@@ -53,7 +54,19 @@ def check_claims(folder: ModelFolder, report: Report) -> None:
         )
 
 
-def _of_card(folder: ModelFolder, measured: dict[str, Any]) -> list[str]:
+def _rows_of(report: Report) -> dict[str, tuple[str, str]]:
+    """Gives what the table of a card tells of an evaluation: percent, and of how many images."""
+    accuracies = {
+        "clean accuracy": report.evaluation.clean_accuracy,
+        "robust accuracy": report.evaluation.robust_accuracy,
+    }
+    rows = {kind: (str(accuracy), str(accuracy.n)) for kind, accuracy in accuracies.items()}
+    if report.curve is not None and report.expected_robustness is not None:
+        rows["expected robustness"] = (f"{100 * report.expected_robustness:.1f}", str(report.curve.n))
+    return rows
+
+
+def _of_card(folder: ModelFolder, measured: dict[str, Any], rows: dict[str, tuple[str, str]]) -> list[str]:
     file, front = folder.path / CARD, f"the front matter of {CARD}"
     if file.stat().st_size > LONGEST_CARD:
         return [f"{CARD} has {file.stat().st_size:,} bytes, more than the {LONGEST_CARD:,} it may have"]
@@ -69,15 +82,14 @@ def _of_card(folder: ModelFolder, measured: dict[str, Any]) -> list[str]:
         wrong += _values(front, kind, values, measured[accuracy])
     shown = NOT_SHOWN.sub("", card.text)
     for kind, row in ROWS.items():
-        accuracy = measured[kind.replace(" ", "_")]
-        rows = row.findall(shown)
-        if len(rows) != 1:
-            wrong.append(f"{CARD} has {len(rows)} rows that tell the {kind}, where one is expected")
-        elif rows[0] != (str(accuracy), str(accuracy.n)):
-            wrong.append(
-                f"the table of {CARD} tells {kind} {_shown(rows[0][0])} % of {_shown(rows[0][1])} and {EVALUATION} "
-                f"{accuracy} % of {accuracy.n}"
-            )
+        expected, found = [rows[kind]] if kind in rows else [], row.findall(shown)
+        if len(found) != len(expected):
+            how_many = "one is" if expected else "none is"
+            wrong.append(f"{CARD} has {len(found)} rows that tell the {kind}, where {how_many} expected")
+        elif found != expected:
+            (told, images), (percent, n) = found[0], expected[0]
+            claimed = f"{kind} {_shown(told)} % of {_shown(images)}"
+            wrong.append(f"the table of {CARD} tells {claimed} and {EVALUATION} {percent} % of {n}")
     return wrong
 
 

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch import nn
 
 from robust_hub.attacks import eval_mode, loss_and_gradient
-from robust_hub.evaluation import CURVE_STEPS, dispensable, pgd_curve, plot_accuracy_curves, plot_input_gradients
+from robust_hub.evaluation import dispensable, pgd_curve, plot_accuracy_curves, plot_input_gradients
 from robust_hub.launch import progress
 from robust_hub.losses import cross_entropy
 from robust_hub.model_folder import add_pictures
@@ -37,11 +36,11 @@ def draw_pictures(
         result.name: pgd_curve(accelerator, result.classifier, images, labels, threat)
         for result in progress(results, desc="pictures")
     }
-    n = sum(gather_object([len(images)]))
+    drawn = curves[results[0].name]
     images, labels = images[:8], labels[:8]
     if accelerator.is_main_process:
         captions = {
-            folder / "accuracy_against_eps.png": f"Accuracy under PGD-{CURVE_STEPS} against eps, {n} test images.",
+            folder / "accuracy_against_eps.png": f"Accuracy under {drawn.attack} against eps, {drawn.n} test images.",
             folder / "input_gradients.png": "Test images, and the gradient of each model's loss with respect to them.",
         }
         curve, gallery = captions

@@ -1,20 +1,23 @@
 """Pictures are legible whatever classes are called, and cost no more than themselves where they can't be drawn."""
 
 import warnings
+from dataclasses import replace
 
 import pytest
 from accelerate import Accelerator
 from PIL import Image
 
-from robust_hub.data import Source, load_data
-from robust_hub.evaluation import Accuracy, dispensable, finish, plots
+from robust_hub.evaluation import Accuracy, Curve, dispensable, finish, plots
 from robust_hub.evaluation.lettering import legible
 from robust_hub.evaluation.plots import plot_accuracy_curves, plot_classes
-from robust_hub.threats import parse_threat
-from tests.made_up import NAMES, quick_evaluation, report
+from robust_hub.launch import Output
+from tests.made_up import NAMES, report
 
 ODD = ["$x$", "US$ and A$", "a_b", "a^b_{c", "\\alpha", "cat \N{CAT FACE}", "\N{CJK UNIFIED IDEOGRAPH-732B}"]
 ODD += ["\N{HEBREW LETTER HET}\N{HEBREW LETTER TAV}", "line\nbreak", "", "x" * 300, "x" * 299 + "y", "%s {0}", "\0"]
+
+
+CURVE = Curve(20, 10, [0.0, 0.1], [1.0, 0.5])
 
 
 def accuracies(robust: int, n: int = 10) -> tuple[Accuracy, Accuracy]:
@@ -40,7 +43,7 @@ def test_classes_of_any_name_are_drawn_without_a_warning(tmp_path):
 
 def test_a_dollar_is_a_dollar(tmp_path, drawn):
     plot_classes(tmp_path / "classes.png", {"$x$": accuracies(5)}, threat="linf:8/255")
-    plot_accuracy_curves(tmp_path / "curve.png", {"$x$": {0.0: 1.0}}, norm="linf", reported=0.1)
+    plot_accuracy_curves(tmp_path / "curve.png", {"$x$": CURVE}, norm="linf", reported=0.1)
     (label,) = drawn[0].axes[0].get_yticklabels()
     assert (label.get_text(), label.get_parse_math()) == ("$x$ (n = 10)", False)
     assert not drawn[1].axes[0].get_legend().get_texts()[0].get_parse_math()
@@ -86,15 +89,19 @@ def test_a_picture_that_fails_costs_itself_and_one_line(capsys):
 def test_of_a_finished_evaluation_the_missing_pictures_are_drawn_and_one_that_fails_is_told(
     tmp_path, create_cnn, monkeypatch, capsys
 ):
-    (tmp_path / "accuracy_against_eps.png").write_bytes(b"there")
+    (tmp_path / "classes.png").write_bytes(b"there")
 
     def fail(*args, **options):
         raise ValueError("no font")
 
     monkeypatch.setattr("robust_hub.evaluation.measurement.plot_survivors", fail)
-    data, config = load_data(Source("synthetic")), quick_evaluation(tmp_path, tmp_path)
-    classifier = create_cnn()
-    finish(Accelerator(), classifier, data, parse_threat("linf:8/255"), config, report(classifier, NAMES))
+    measured = replace(report(create_cnn(), NAMES), curve=Curve(20, 4, [0.0, 8 / 255], [0.75, 0.25]))
+    finish(Accelerator(), Output(tmp_path), measured)
     assert {file.name for file in tmp_path.iterdir()} == {"accuracy_against_eps.png", "classes.png"}
-    assert (tmp_path / "accuracy_against_eps.png").read_bytes() == b"there"
+    assert (tmp_path / "classes.png").read_bytes() == b"there"
     assert capsys.readouterr().out == "warning: there is no survivors.png (no font); all else is kept\n"
+
+
+def test_an_evaluation_of_before_has_no_picture_of_a_curve(tmp_path, create_cnn):
+    finish(Accelerator(), Output(tmp_path), report(create_cnn(), NAMES))
+    assert {file.name for file in tmp_path.iterdir()} == {"classes.png", "survivors.png"}

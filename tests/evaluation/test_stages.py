@@ -18,6 +18,7 @@ from torch import nn
 from robust_hub.attacks import APGD, AutoAttack, SearchClassifier, Square, TargetedFAB
 from robust_hub.data import Fingerprints
 from robust_hub.evaluation import Evidence, Journal, Perturbations, confirm, evaluate_in_stages, search_classifier
+from robust_hub.evaluation.evidence import as_many_as_fit
 from robust_hub.models import PixelClassifier
 from robust_hub.threats import L2, Linf
 
@@ -175,24 +176,69 @@ def test_a_file_of_something_else_is_no_evidence(attacked, tmp_path):
     Evidence.of(attacked[-1][2], known_by(19), most=19).save(file)
     with pytest.raises(ValueError, match="holds no evidence"):
         Evidence.load(file, 20)
-    save_file(load_file(file), file, metadata={"format": "3"})
-    with pytest.raises(ValueError, match="has format 3, of a newer robust_hub; update that"):
+    save_file(load_file(file), file, metadata={"format": "4"})
+    with pytest.raises(ValueError, match="has format 4, of a newer robust_hub; update that"):
         Evidence.load(file, 19)
 
 
-@pytest.mark.parametrize("size", [1e-6, 0.03, 0.7])
-def test_rounding_makes_no_perturbation_larger_and_moves_no_pixel_by_more_than_a_level(size):
-    images = torch.rand(5, 3, 8, 8)
-    adversarial = (images + size * torch.randn_like(images)).clamp(0, 1)
-    delta, rounded = adversarial - images, Perturbations.of(torch.arange(5), images, adversarial)
-    kept = rounded.perturbation.double() * rounded.scale.double()[:, None, None, None] / 32767
-    assert (kept.abs() <= delta.double().abs() * (1 + 1e-6)).all()
-    assert ((kept - delta).abs() <= rounded.scale.double()[:, None, None, None] / 32767 * (1 + 1e-3)).all()
+@pytest.mark.parametrize("threat", [Linf(1e-6), Linf(0.03), Linf(0.7), L2(0.02), L2(0.5)], ids=str)
+def test_rounding_leaves_perturbations_in_their_ball_and_moves_no_pixel_by_more_than_half_a_step(threat):
+    images = torch.rand(50, 3, 8, 8)
+    adversarial = images + threat.project(torch.randn_like(images))
+    delta, rounded = adversarial - images, Perturbations.of(torch.arange(50), images, adversarial, threat)
+    kept = rounded.perturbation.double() * rounded.scale.double()[:, None, None, None] / 127
+    assert rounded.perturbation.dtype == torch.int8
+    assert (threat.norm(kept) <= threat.eps * (1 + 1e-6)).all()
+    # Half a step, float32 of pixels, and what the longest ones are shortened by.
+    step = delta.abs().amax((1, 2, 3), keepdim=True) / 127
+    assert ((kept - delta).abs() <= 0.5001 * step + 2**-24 + 0.01 * delta.abs()).all()
+
+
+def test_a_run_that_was_killed_with_steps_of_16_bits_attacks_again(accelerator, attacked, tmp_path):
+    classifier, images, labels, threat, (_, _, evidence) = attacked
+    for file in (tmp_path / "journal").glob("*.apgd.safetensors"):
+        tensors = load_file(file)
+        save_file({**tensors, "perturbation": tensors["perturbation"].to(torch.int16)}, file)
+    again = run(accelerator, classifier, images, labels, tmp_path / "journal", threat=threat)[2]
+    assert all(torch.equal(tensor, evidence.tensors()[name]) for name, tensor in again.tensors().items())
+
+
+def kept_of(images: int, fallen: int, side: int) -> Perturbations:
+    """Perturbations of so many images, evenly among all of them."""
+    indices = torch.arange(fallen) * images // fallen
+    delta = torch.zeros(fallen, 3, side, side, dtype=torch.int8)
+    return Perturbations(indices, torch.ones_like(indices), torch.ones(fallen), delta)
+
+
+# Of 224 x 224, 165 perturbations of 150,548 bytes fit, and every second image fell: the 166th is that of image 330.
+@pytest.mark.parametrize(("images", "fallen", "side", "covered"), [(1000, 900, 32, 1000), (400, 200, 224, 330)])
+def test_evidence_covers_as_many_of_the_first_images_as_fit_into_25_megabytes(tmp_path, images, fallen, side, covered):
+    perturbations, file = kept_of(images, fallen, side), tmp_path / "evidence.safetensors"
+    assert as_many_as_fit(perturbations, images) == covered
+    Evidence.of(perturbations, known_by(images), most=covered).save(file)
+    row = 3 * side**2 + 20
+    assert file.stat().st_size <= 25e6
+    assert covered == images or file.stat().st_size > 25e6 - row - 4096
+
+
+def test_evidence_of_images_larger_than_any_is_of_one(monkeypatch):
+    monkeypatch.setattr("robust_hub.evaluation.evidence.MOST_BYTES", 10)
+    assert as_many_as_fit(kept_of(4, 4, 8), 4) == 1
+
+
+def test_changes_of_a_fraction_of_a_level_lie_in_their_ball_and_larger_ones_do_not(create_smooth):
+    classifier, images, threat = create_smooth().eval(), torch.rand(8, 3, 8, 8), Linf(0.25 / 255)
+    change = threat.eps * torch.randn_like(images).sign()
+    for enlarged, inside in ((1, 8), (1.001, 0)):
+        kept = Perturbations.of(torch.arange(8), images, images + enlarged * change, Linf(1.0))
+        with torch.no_grad():
+            wrong = (classifier(kept.adversarial(images)).argmax(1) + 1) % 3
+        assert kept.fooling(classifier, images, wrong, threat)[1].sum() == inside
 
 
 def test_an_unperturbed_image_has_an_unperturbed_stored_image():
     images = torch.rand(2, 3, 8, 8)
-    assert torch.equal(Perturbations.of(torch.arange(2), images, images).adversarial(images), images)
+    assert torch.equal(Perturbations.of(torch.arange(2), images, images, Linf(0.1)).adversarial(images), images)
 
 
 @pytest.mark.parametrize(

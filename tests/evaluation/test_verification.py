@@ -14,14 +14,16 @@ import pytest
 import torch
 from datasets import Dataset, Features, Image, Value
 from PIL import Image as PILImage
+from safetensors.torch import load_file, save_file
 
 from robust_hub.data import Fingerprints, Rule, Source, evaluation_loader, find_images, load_data, subset
 from robust_hub.data.content import look_at
 from robust_hub.data.datasets import open_labelled
 from robust_hub.errors import CheckpointError
-from robust_hub.evaluation import SPOTS, Evidence, Report, verify_evaluation
+from robust_hub.evaluation import SPOTS, Curve, Evidence, Report, verify_evaluation
 from robust_hub.evaluation.spot_check import check_spots
 from robust_hub.hub import MODEL_CARDS, check_folder, load, verify
+from robust_hub.model_folder import describe, require_provenance
 from robust_hub.threats import Linf
 from tests.made_up import CNN, evaluated, raised
 
@@ -178,6 +180,24 @@ def test_evidence_of_a_part_gives_a_bound_for_that_part(copy):
         verify(f"local-dir:{copy}", spot_check=0)
 
 
+def test_evidence_of_before_in_steps_of_16_bits_is_verified(copy):
+    evidence = Evidence.load(copy / EVIDENCE, 24)
+    kept = evidence.perturbations
+    # 127 steps of 258 of the small ones each.
+    wide = replace(kept, perturbation=258 * kept.perturbation.short(), scale=kept.scale * (32767 / (127 * 258)))
+    replace(evidence, perturbations=wide).save(copy / EVIDENCE)
+    save_file(load_file(copy / EVIDENCE), copy / EVIDENCE, metadata={"format": "2", "covered": "24"})
+    verified = verify(f"local-dir:{copy}", spot_check=0)
+    assert verified.confirmed == verified.perturbations > 0
+
+
+def test_evidence_of_another_part_than_the_evaluation_tells_of_is_refused(copy):
+    told = json.loads((copy / "evaluation.json").read_text())
+    (copy / "evaluation.json").write_text(json.dumps({**told, "covered": 15}))
+    with pytest.raises(CheckpointError, match=r"safetensors covers 24 images, and the evaluation tells of 15; evalu"):
+        verify(f"local-dir:{copy}", spot_check=0)
+
+
 def change_config(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["robustness"]["claim"]["robust_accuracy"] = {"value": 0.99, "low": 0.9, "high": 1.0, "n": 24}
@@ -225,6 +245,23 @@ def test_what_contradicts_the_evaluation_is_named(copy, lie):
     change(copy)
     with pytest.raises(CheckpointError, match=f"contradicts itself: .*{named}"):
         verify(f"local-dir:{copy}")
+
+
+def test_the_card_tells_the_expected_robustness_of_the_evaluation_and_no_other(copy):
+    text = (copy / "README.md").read_text()
+    row = "| expected robustness | 87.5 | 24 | mean accuracy |"
+    (copy / "README.md").write_text(text.replace("| **robust**", f"{row}\n| **robust**"))
+    with pytest.raises(CheckpointError, match=r"has 1 rows that tell the expected robustness, where none is expected"):
+        verify(f"local-dir:{copy}", spot_check=0)
+    curve = Curve(20, 24, [0.0, 1 / 255], [1.0, 0.75])
+    describe(copy, require_provenance(copy), replace(Report.read(copy), curve=curve))
+    assert verify(f"local-dir:{copy}", spot_check=0).perturbations
+    text = (copy / "README.md").read_text()
+    (copy / "README.md").write_text(text.replace("| expected robustness | 87.5 |", "| expected robustness | 97.5 |"))
+    with pytest.raises(
+        CheckpointError, match=r"tells expected robustness 97\.5 % of 24 and evaluation\.json 87\.5 % of 24"
+    ):
+        verify(f"local-dir:{copy}", spot_check=0)
 
 
 def test_what_stands_in_comments_or_in_the_owners_notes_is_no_row_of_the_table(copy):

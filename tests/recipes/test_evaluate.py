@@ -21,7 +21,7 @@ from recipes.evaluate import Config
 from robust_hub import hub
 from robust_hub.attacks import AutoAttack
 from robust_hub.data import Source, load_data, subset
-from robust_hub.evaluation import Report
+from robust_hub.evaluation import Check, Report
 from robust_hub.hub import verify
 from robust_hub.launch import Output
 from robust_hub.model_folder import Lineage, require_provenance, save
@@ -73,6 +73,11 @@ def test_a_report_tells_masks_costs_checks_and_what_was_measured_on_what(finishe
     assert report["costs"]["apgd-ce"]["attacked"] == report["evaluation"]["clean"].count("1")
     assert {check["name"] for check in report["checks"]} >= {"eps zero", "square", "transfer from a plain network"}
     assert report["search_precision"] == "float32"
+    assert [round(255 * eps, 9) for eps in report["curve"]["eps"]] == [0, 0.25, 0.5, 0.75, 1, 1.5, 2]
+    assert (report["curve"]["n"], report["curve"]["accuracy"][0]) == (
+        6,
+        report["evaluation"]["clean"][:6].count("1") / 6,
+    )
 
 
 def test_a_finished_run_leaves_no_journal_and_three_pictures(finished):
@@ -261,13 +266,19 @@ def untrained(place: Path, side: int, label_names: list[str]) -> str:
     return f"local-dir:{place}"
 
 
-def test_the_labels_of_an_evaluation_follow_its_model_and_it_can_be_verified(folder, tmp_path, monkeypatch):
+@pytest.fixture
+def hasty(monkeypatch):
+    """Lets attacks take five steps, and makes up the one honesty check."""
     stages = AutoAttack.stages
     monkeypatch.setattr(
         AutoAttack, "stages", lambda self, n: {name: replace(each, steps=5) for name, each in stages(self, n).items()}
     )
-    monkeypatch.setattr("robust_hub.evaluation.measurement.check_honesty", lambda *_, **__: [])
+    check = Check("square", 0.0, 0.02, flagged=False, meaning="share of images that Square fools")
+    monkeypatch.setattr("robust_hub.evaluation.measurement.check_honesty", lambda *_, **__: [check])
     monkeypatch.setattr(evaluate, "passing_surrogates", lambda *_: [])
+
+
+def test_the_labels_of_an_evaluation_follow_its_model_and_it_can_be_verified(folder, tmp_path, hasty):
     data, copy = load_data(Source("synthetic", test_images=8)), nameless(folder, tmp_path / "resnet")
     names = data.label_names[::-1]
     settings = config(copy, tmp_path / "run", label_names=tuple(names), honesty_images=1)
@@ -339,3 +350,24 @@ def test_surrogates_of_one_name_are_all_kept():
 def test_curves_of_an_evaluation_are_refused(tmp_path):
     with pytest.raises(ValueError, match="--log-with tensorboard has no effect, as an evaluation has no curves"):
         Config("resnet18.a1_in1k", Source("synthetic"), Output(tmp_path, log_with="tensorboard"))
+
+
+def test_evidence_of_large_images_stays_small_and_its_part_is_told(tmp_path, hasty, monkeypatch, capsys):
+    torch.manual_seed(0)
+    small = {"embed_dim": 12, "depth": 1, "num_heads": 1}
+    classifier = create_classifier("vit_tiny_patch16_224", small, num_classes=4, image_shape=(3, 224, 224))
+    folder, most = tmp_path / "vit", 400_000
+    save(folder, classifier, provenance("vit_tiny_patch16_224"), label_names=NAMES)
+    # So that two images that fell fit, of 150 kB each.
+    monkeypatch.setattr("robust_hub.evaluation.evidence.MOST_BYTES", most)
+    evaluate.main(config(folder, tmp_path / "run", threat="linf:8/255", honesty_images=4, update_card=True))
+    report = Report.read(folder)
+    evaluation, covered = report.evaluation, report.covered
+    fallen = evaluation.clean & ~evaluation.robust
+    assert fallen[:covered].sum() == 2 < fallen.sum()
+    assert 2 * 3 * 224**2 < (folder / "evidence.safetensors").stat().st_size <= most
+    assert f"| expected robustness | {100 * report.expected_robustness:.1f} | 4 |" in (folder / "README.md").read_text()
+    part = f"the first {covered} of 24 images"
+    assert f"evidence: perturbations of {part} are kept; of the others the robust" in capsys.readouterr().out
+    assert f"The evidence covers {part}: of the others the robust" in (folder / "README.md").read_text()
+    assert f"% of the first {covered} images, verified here" in str(verify(f"local-dir:{folder}", spot_check=0))
