@@ -11,6 +11,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from robust_hub.errors import CheckpointError
+
 # As HuggingFace's, timm's, and older codes' names are.
 ONE_OF_THREE = re.compile(
     r"(?P<parent>(?:.+\.)?)(?P<before>w|to_|proj_)?(?P<which>q|k|v|query|key|value)(?P<after>_proj|_lin|_linear)?"
@@ -26,8 +28,8 @@ EMBEDDING = re.compile(rf"((?:.*\.)?{POSITIONS})\.weight")
 MATRIX, PROJECTION, TRUNK, PROJECTION_OF_TRUNK = "proj", "visual_projection", "trunk.", "head.proj"
 IMAGE_TOWER = ("visual.", "vision_model.", "visual_projection.")
 TEXT_TOWER = ("token_embedding.", "text_model.", "text.")
-# A table of numbers from 0 on, which old files hold.
-PLACES = "position_ids"
+# Tables that a size decides and nobody learns, which old files hold.
+TABLES = ("position_ids", "relative_position_index", "attn_mask")
 
 
 def is_lone(name: str) -> bool:
@@ -36,7 +38,7 @@ def is_lone(name: str) -> bool:
 
 
 def of_images(names: Mapping[str, str]) -> dict[str, str]:
-    """Keeps the names that a network for images has, where another for texts stands beside it.
+    """Keeps the names of what a network for images has learnt, where another for texts stands beside it as well.
 
     Args:
         names: those in the file, each with itself without wrappers.
@@ -45,12 +47,16 @@ def of_images(names: Mapping[str, str]) -> dict[str, str]:
     return {
         name: short
         for name, short in names.items()
-        if not short.endswith(PLACES) and (not both or short.startswith(IMAGE_TOWER))
+        if not short.endswith(TABLES) and (not both or short.startswith(IMAGE_TOWER))
     }
 
 
 def parts(weights: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
-    """Tells which tensors stand in the place of each: q, k and v in that of one, any other in its own."""
+    """Tells which tensors stand in the place of each: q, k and v in that of one, any other in its own.
+
+    Raises:
+        CheckpointError: when two would stand in one place.
+    """
     threes: dict[tuple, dict[str, str]] = {}
     for name in weights:
         if match := ONE_OF_THREE.fullmatch(name):
@@ -63,7 +69,13 @@ def parts(weights: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
         if len(three) == 3 and len({weights[name].shape for name in three.values()}) == 1
         for name in three.values()
     }
-    return {_name_of(names): names for names in (together.get(name, (name,)) for name in weights)}
+    found = {_name_of(names): names for names in (together.get(name, (name,)) for name in weights)}
+    lost = set(weights).difference(*found.values())
+    if lost:
+        raise CheckpointError(
+            f"the checkpoint stores what {min(lost)} is in two ways; leave one of them out with --without"
+        )
+    return found
 
 
 def _name_of(names: tuple[str, ...]) -> str:
@@ -98,7 +110,7 @@ def with_classifier(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def projection_of(weights: Mapping[str, Tensor]) -> str:
     """Names the projection that an image tower ends in; empty where there is none."""
-    if MATRIX in weights and weights[MATRIX].ndim == 2:
+    if MATRIX in weights and weights[MATRIX].ndim == 2 and f"{MATRIX}.weight" not in weights:
         return MATRIX
     layer = PROJECTION_OF_TRUNK if any(name.startswith(TRUNK) for name in weights) else PROJECTION
     return layer if f"{layer}.weight" in weights and f"{layer}.bias" not in weights else ""

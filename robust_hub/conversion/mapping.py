@@ -46,8 +46,9 @@ NAMED_IN_ERRORS = 3
 MOST_ROWS = 2_000
 OTHER_IMAGES = "say with --model-args the image size that it was trained on, for example '{\"img_size\": 224}'"
 OTHER_STEM = (
-    "it begins with several convolutions where timm's network of that name has one, so that no conversion gives its "
-    "logits; take a checkpoint with the stem of the architecture, or an --architecture that has the checkpoint's"
+    "it begins with several convolutions where the architecture has one, and timm has no ViT or ConvNeXt with such a "
+    "stem (ConvStem), so that these can't be converted; a ResNet with one has an --architecture of its own, such as "
+    "resnet50d"
 )
 OTHER_NETWORK = "check --architecture and --model-args, and leave layers that the network never uses out with --without"
 
