@@ -5,7 +5,8 @@
     python recipes/convert.py --checkpoint hf-hub:ORG/NAME@REVISION:FILE ...
 
 Takes what torch.save or safetensors wrote: files of MadryLab's robustness, RobustBench and torchvision, CIFAR ResNets,
-and others whose layers are those of the architecture. Nothing in the file is run; one that needs code is refused. Which
+XCiT, ConvNeXt and ViT as their authors, timm or transformers store them, image towers of CLIP, and others whose layers
+are those of the architecture. Nothing in the file is run; one that needs code is refused. Which
 layer is which is found by names, shapes and places, and printed before it is used. It is proven by equal logits where
 the original module is at hand: torchvision's always, any other with `--original MODULE:FUNCTION`.
 Expected: torchvision's resnet50 in 10 s on one core of an AMD EPYC, its logits equal bit for bit.
@@ -98,27 +99,27 @@ def convert(config: Config) -> None:
     foreign = conversion.read_checkpoint(file, key=source.key, without=source.without)
     tell(foreign)
     normaliser = conversion.settle_normaliser(foreign.normaliser, source.mean, source.std)
-    num_classes = conversion.count_classes(foreign.weights)
+    outputs = conversion.outputs_of(
+        foreign.weights, config.architecture, config.model_args, channels=len(normaliser.mean)
+    )
+    tell(outputs)
     label_names = list(config.claims.label_names)
-    if label_names and len(label_names) != num_classes:
-        raise ValueError(
-            f"the checkpoint has {num_classes} classes and --label-names has {len(label_names)} names; give one for "
-            "each"
-        )
+    check_names(label_names, outputs)
     classifier = conversion.create_target(
         config.architecture,
         config.model_args,
-        num_classes=num_classes,
+        outputs=outputs,
         normaliser=normaliser,
         image_size=config.image_size,
     )
     if source.original:
         tell(f"\nruns the Python code {source.original} of this machine")
-        original = conversion.import_original(source.original, num_classes)
+        original = conversion.import_original(source.original, outputs.count)
         foreign = foreign.in_order_of(original)
     else:
-        original = conversion.stock_original(config.architecture, foreign, num_classes)
-    mapping = conversion.find_mapping(foreign.weights, classifier.model.state_dict(), ordered=foreign.ordered)
+        original = conversion.stock_original(config.architecture, foreign, outputs.count)
+    to_fill = conversion.weights_to_fill(classifier, outputs)
+    mapping = conversion.find_mapping(foreign.weights, to_fill, ordered=foreign.ordered)
     tell(f"\n{mapping.table()}\n")
     conversion.fill(classifier, foreign.weights, mapping)
     unproven = ", and ".join(filter(None, (UNPROVEN, mapping.doubts)))
@@ -126,6 +127,8 @@ def convert(config: Config) -> None:
     tell(proof)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     origin = f"Converted from {called} (sha256 {digest})"
+    if outputs.kind != "classes":
+        proof = f"{proof}; {outputs}"
     provenance = provenance_of(config, classifier, origin, proof)
     model_folder.save(config.output, classifier, provenance, label_names=label_names)
     tell(f"\nwritten: timm.create_model('local-dir:{config.output}', pretrained=True)")
@@ -147,6 +150,21 @@ def check(config: Config) -> None:
     if config.output.exists():
         raise ValueError(f"{config.output} is there already; choose another --output")
     launch.check_apart(config.output)
+
+
+def check_names(label_names: list[str], outputs: conversion.Outputs) -> None:
+    """Checks that there is a name for each class.
+
+    Raises:
+        ValueError: when there is not, or there are no classes.
+    """
+    if label_names and outputs.kind != "classes":
+        raise ValueError(f"{outputs}; leave --label-names away")
+    if label_names and len(label_names) != outputs.count:
+        raise ValueError(
+            f"the checkpoint has {outputs.count} classes and --label-names has {len(label_names)} names; give one for "
+            "each"
+        )
 
 
 def provenance_of(config: Config, classifier: PixelClassifier, origin: str, proof: str) -> Provenance:

@@ -10,11 +10,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Literal, TypeAlias
 
 from tabulate import tabulate
 from torch import Tensor
 
+from robust_hub.conversion.layouts import unified, with_classifier
+from robust_hub.conversion.normaliser import MOST_CHANNELS
 from robust_hub.conversion.reading import COUNTER
 from robust_hub.conversion.trees import Node, Shape, by_content, coarsest_cut, joined, tree_of, unboxed
 from robust_hub.errors import CheckpointError
@@ -25,6 +28,9 @@ By: TypeAlias = Literal["name", "place", "order"]
 LIKE = {
     "bn": "norm",
     "batchnorm": "norm",
+    "ln": "norm",
+    "layernorm": "norm",
+    "layrnorm": "norm",
     "downsample": "shortcut",
     "skip": "shortcut",
     "proj": "shortcut",
@@ -33,10 +39,17 @@ LIKE = {
     "classifier": "fc",
     "head": "fc",
 }
+# Which stand in the place of numbers.
+ORDINALS = {"before": "1", "after": "2"}
 NAMED_IN_ERRORS = 3
 # Nobody reads on, and a table takes longer than the mapping.
 MOST_ROWS = 2_000
 OTHER_IMAGES = "say with --model-args the image size that it was trained on, for example '{\"img_size\": 224}'"
+OTHER_STEM = (
+    "it begins with several convolutions where the architecture has one, and timm has no ViT or ConvNeXt with such a "
+    "stem (ConvStem), so that these can't be converted; a ResNet with one has an --architecture of its own, such as "
+    "resnet50d"
+)
 OTHER_NETWORK = "check --architecture and --model-args, and leave layers that the network never uses out with --without"
 
 
@@ -101,7 +114,7 @@ def _shown(pair: Pair) -> list[Shape]:
 
 
 def find_mapping(source: dict[str, Tensor], target: dict[str, Tensor], *, ordered: bool) -> Mapping:
-    """Finds a partner for each layer; a layer's tensors move together.
+    """Finds a partner for each layer; a layer's tensors move together, and so do queries, keys and values.
 
     Args:
         source: the checkpoint's weights.
@@ -111,11 +124,17 @@ def find_mapping(source: dict[str, Tensor], target: dict[str, Tensor], *, ordere
     Raises:
         CheckpointError: when a layer of either has no partner, or only an order could tell, and there is none.
     """
-    source_tree, target_tree = tree_of(source), tree_of(target)
+    source_tree, target_tree = tree_of(unified(with_classifier(source))), tree_of(unified(target))
     _check_all_have_partners(source_tree.leaves, target_tree.leaves)
     pairs = sorted(_matched(source_tree, target_tree, "place", ordered), key=_position(source_tree))
     assert len({pair.target for pair in pairs}) == len(pairs) == len(target_tree.leaves)
     return Mapping(tuple(pairs))
+
+
+def fits(source: dict[str, Tensor], target: dict[str, Tensor]) -> bool:
+    """Tells whether there are as many layers of each kind and shape in a checkpoint as in an architecture."""
+    theirs, ours = (tree_of(unified(weights)).leaves for weights in (source, target))
+    return Counter(node.content for node in theirs) == Counter(node.content for node in ours)
 
 
 def _position(tree: Node) -> Callable[[Pair], int]:
@@ -127,17 +146,31 @@ def _check_all_have_partners(sources: list[Node], targets: list[Node]) -> None:
     if Counter(node.content for node in sources) == Counter(node.content for node in targets):
         return
     lonely_sources, lonely_targets = _excess(sources, targets), _excess(targets, sources)
-    namesakes = {node.path: node for node in lonely_targets}
-    differing = [_differing(node, namesakes) for node in lonely_sources]
-    # There are as many positions as patches, so that other images have others.
-    of_positions = len(lonely_sources) == len(lonely_targets) and all(
-        leaves and all("pos" in leaf for leaf in leaves) for leaves in differing
-    )
-    advice = OTHER_IMAGES if of_positions else OTHER_NETWORK
+    advice = OTHER_NETWORK
+    if len(lonely_sources) == len(lonely_targets) and _are_positions(lonely_sources, lonely_targets):
+        advice = OTHER_IMAGES
+    elif _have_other_stems(lonely_sources, lonely_targets):
+        advice = OTHER_STEM
     raise CheckpointError(
         f"the checkpoint does not fit the architecture: without a partner are {_told(lonely_sources, lonely_targets)} "
         f"of the checkpoint and {_told(lonely_targets, lonely_sources)} of the architecture; {advice}"
     )
+
+
+def _are_positions(sources: list[Node], targets: list[Node]) -> bool:
+    """Tells whether nothing but positions differs: there are as many as patches, so that other images have others."""
+    namesakes = {node.path: node for node in targets}
+    differing = [(node, _differing(node, namesakes) or list(node.tensors)) for node in sources]
+    return all("pos" in joined(node.path.rpartition(".")[2], leaf) for node, leaves in differing for leaf in leaves)
+
+
+def _have_other_stems(sources: list[Node], targets: list[Node]) -> bool:
+    """Tells whether images meet several convolutions where there is one in the architecture."""
+    theirs, ours = (
+        [node.tensors["weight"] for node in nodes if len(node.tensors.get("weight", ())) == 4]
+        for nodes in (sources, targets)
+    )
+    return len(theirs) > len(ours) == 1 and any(shape[1] == ours[0][1] <= MOST_CHANNELS for shape in theirs)
 
 
 def _excess(nodes: list[Node], others: list[Node]) -> list[Node]:
@@ -178,17 +211,16 @@ def _matched(source: Node, target: Node, by: By, ordered: bool) -> Iterator[Pair
     sources, targets = coarsest_cut(list(source.children), list(target.children))
     others = by_content(targets)
     for content, some in by_content(sources).items():
-        for one, other, how in _told_apart(some, others[content], source.path, target.path, ordered):
+        for one, other, how in _told_apart(some, others[content], ordered):
             yield from _matched(one, other, "order" if "order" in (by, how) else "place", ordered)
 
 
-def _told_apart(
-    sources: list[Node], targets: list[Node], source_path: str, target_path: str, ordered: bool
-) -> Iterator[tuple[Node, Node, By]]:
+def _told_apart(sources: list[Node], targets: list[Node], ordered: bool) -> Iterator[tuple[Node, Node, By]]:
     """Pairs modules of equal content, as many on both sides."""
     if len(sources) == 1:
         yield sources[0], targets[0], "place"
         return
+    source_path, target_path = _shared_path(sources), _shared_path(targets)
     named, others_named = _by_names(sources, source_path), _by_names(targets, target_path)
     if named.keys() == others_named.keys():
         yield from ((node, others_named[name], "place") for name, node in named.items())
@@ -224,6 +256,13 @@ def _told_apart(
     yield from ((one, other, "order") for one, other in zip(sources, targets, strict=True))
 
 
+def _shared_path(nodes: list[Node]) -> str:
+    """Gives the path of the module that holds them all."""
+    holders = [node.path.split(".")[:-1] for node in nodes]
+    shared = takewhile(lambda words: len(set(words)) == 1, zip(*holders, strict=False))
+    return "".join(f"{words[0]}." for words in shared)
+
+
 def _some_paths(nodes: list[Node]) -> str:
     more = f" and {len(nodes) - NAMED_IN_ERRORS} more" if len(nodes) > NAMED_IN_ERRORS else ""
     return ", ".join(node.path for node in nodes[:NAMED_IN_ERRORS]) + more
@@ -233,8 +272,9 @@ def _families(nodes: Iterable[Node], root: str) -> dict[str, list[Node]]:
     """Groups modules whose names, below the root, mean the same but for numbers."""
     families: dict[str, list[Node]] = {}
     for node in nodes:
-        words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", node.path.removeprefix(root))]
-        words = [LIKE.get(word, word) for word in words]
+        path = node.path.removeprefix(root).replace("layer_norm", "norm")
+        words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", path)]
+        words = sorted(LIKE.get(word, word) for word in words if word not in ORDINALS)
         # What a shortcut's layers are called beside that matters to nobody.
         families.setdefault("shortcut" if "shortcut" in words else " ".join(words), []).append(node)
     return families
@@ -245,4 +285,5 @@ def _by_names(nodes: Iterable[Node], root: str) -> dict[str, Node]:
 
 
 def _by_numbers(nodes: Iterable[Node], root: str) -> dict[tuple[int, ...], Node]:
-    return {tuple(map(int, re.findall(r"\d+", node.path.removeprefix(root)))): node for node in nodes}
+    numbers = {node: re.findall(rf"\d+|{'|'.join(ORDINALS)}", node.path.removeprefix(root)) for node in nodes}
+    return {tuple(int(ORDINALS.get(number, number)) for number in found): node for node, found in numbers.items()}

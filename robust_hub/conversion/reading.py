@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from robust_hub.conversion.caution import check_archive, check_legacy
+from robust_hub.conversion.layouts import of_images
 from robust_hub.conversion.normaliser import Normaliser, normaliser_names, normaliser_of
 from robust_hub.errors import CheckpointError, close_names, first_line, printable, strange_name
 from robust_hub.files import check_safetensors
@@ -44,14 +45,17 @@ class Foreign:
         key: where in the file the weights are; empty where they are the file.
         others: where else it holds weights.
         prefixes: what stood in front of the names.
+        left_out: how many tensors belong to no network for images: those of a tower for texts, and tables of places.
         weights: each tensor of the network once, without prefixes and without the normaliser.
         normaliser: mean and std, where the file holds them.
-        ordered: whether the order of the names is that in which the network registers them.
+        ordered: whether the order of the names is that in which the network registers them; not where it is that of
+            the alphabet, as names are that went through a safetensors file.
     """
 
     key: str
     others: tuple[str, ...]
     prefixes: tuple[str, ...]
+    left_out: int
     weights: dict[str, Tensor]
     normaliser: Normaliser | None
     ordered: bool
@@ -59,8 +63,9 @@ class Foreign:
     def __str__(self) -> str:
         """Tells what was found, line by line."""
         others = f"; also there, and left: {', '.join(self.others)} (--key takes one of them)" if self.others else ""
+        left_out = f"left out, as they see no images: {self.left_out} tensors\n" * (self.left_out > 0)
         return (
-            f"weights: {len(self.weights)} tensors, {self.key or 'the file itself'}{others}\n"
+            f"weights: {len(self.weights)} tensors, {self.key or 'the file itself'}{others}\n{left_out}"
             f"prefixes taken off: {', '.join(self.prefixes) or 'none'}\n"
             f"normaliser in the file: {self.normaliser or 'none'}"
         )
@@ -102,16 +107,20 @@ def read_checkpoint(file: Path, *, key: str = "", without: Sequence[str] = ()) -
         key=chosen,
         others=tuple(other or "the file itself" for other in candidates if other != chosen),
         prefixes=tuple(dict.fromkeys(name.removesuffix(short) for name, short in bare.items() if name != short)),
+        left_out=len(raw) - len(bare) - len({name for pair in normaliser_names(raw).items() for name in pair}),
         weights=weights,
         normaliser=_normaliser(raw, file),
-        ordered=not _is_safetensors(file),
+        ordered=not _is_safetensors(file) and list(weights) != sorted(weights),
     )
 
 
 def bare_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Takes wrappers, and what all names begin with, off each name; leaves a normaliser's tensors out."""
+    """Takes wrappers, and what all names begin with, off each name.
+
+    Leaves out what is no network for images: a normaliser's tensors, and the tower for texts beside one for images.
+    """
     normalisers = {name for pair in normaliser_names(tensors).items() for name in pair}
-    bare = {name: _unwrapped(name) for name in tensors if name not in normalisers}
+    bare = of_images({name: _unwrapped(name) for name in tensors if name not in normalisers})
     parts = {name: short.split(".") for name, short in bare.items()}
     if not parts:
         return bare

@@ -2,18 +2,45 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
 
+import timm
+import torch
 from timm.models import get_pretrained_cfg
 from torch import Tensor
 
-from robust_hub.conversion.mapping import Mapping
+from robust_hub.conversion.layouts import parts, projection_of, unified, with_classifier
+from robust_hub.conversion.mapping import Mapping, fits
 from robust_hub.conversion.normaliser import Normaliser
 from robust_hub.errors import CheckpointError
-from robust_hub.models import PixelClassifier, create_classifier
+from robust_hub.models import PixelClassifier, TimmModel, create_classifier, describes_network
 
 # The largest sets have 30,000; a layer of so many takes 0.5 GB.
 MOST_CLASSES = 2**16
 LAST_LAYERS = {"fc", "linear", "logits", "head", "classifier"}
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a network gives for an image.
+
+    Attributes:
+        kind: logits of classes; the embedding of an image tower; or features, where there is no classifier.
+        count: how many numbers.
+    """
+
+    kind: Literal["classes", "embedding", "features"]
+    count: int
+
+    def __str__(self) -> str:
+        """Tells it, and what to do where it is no class."""
+        if self.kind == "classes":
+            return f"{self.count} classes"
+        return (
+            f"the checkpoint has no classes, and the logits of its folder are the {self.count} numbers of its "
+            f"{self.kind}; train a head on it, as linear_probe.py does"
+        )
 
 
 def settle_normaliser(found: Normaliser | None, mean: Sequence[float], std: Sequence[float]) -> Normaliser:
@@ -61,6 +88,37 @@ def count_classes(weights: dict[str, Tensor]) -> int:
     return len(weights[last])
 
 
+def outputs_of(weights: dict[str, Tensor], architecture: str, model_args: dict, channels: int) -> Outputs:
+    """Finds out what a checkpoint gives, and how much of it.
+
+    Args:
+        weights: the checkpoint's.
+        architecture: a timm name, without a pretrained tag.
+        model_args: arguments for timm's create_model.
+        channels: of the images.
+
+    Raises:
+        CheckpointError: when it gives classes, and has no linear layer that could give logits, see `count_classes`.
+    """
+    if projection_of(weights):
+        return Outputs("embedding", len(with_classifier(weights)[f"{projection_of(weights)}.bias"]))
+    width = _width_without_classifier(weights, architecture, {"in_chans": channels, **model_args})
+    return Outputs("features", width) if width else Outputs("classes", count_classes(weights))
+
+
+def _width_without_classifier(weights: dict[str, Tensor], architecture: str, model_args: dict[str, Any]) -> int:
+    """Tells how many features a checkpoint gives that has all of an architecture but a classifier; 0 for any other."""
+    if not all(map(describes_network, model_args)):
+        return 0
+    headless: dict[str, Any] = {**model_args, "num_classes": 0}
+    try:
+        with torch.device("meta"):
+            body = cast(TimmModel, timm.create_model(architecture, **headless))
+    except Exception:  # whatever a foreign architecture raises, `create_target` tells
+        return 0
+    return body.head_hidden_size if fits(weights, body.state_dict()) else 0
+
+
 def _is_linear(tensor: Tensor) -> bool:
     return tensor.ndim == 2 or (tensor.ndim == 4 and tensor.shape[2:] == (1, 1))
 
@@ -70,14 +128,16 @@ def _numbers(name: str) -> list[int]:
 
 
 def create_target(
-    architecture: str, model_args: dict, *, num_classes: int, normaliser: Normaliser, image_size: int
+    architecture: str, model_args: dict, *, outputs: Outputs, normaliser: Normaliser, image_size: int
 ) -> PixelClassifier:
     """Creates an untrained classifier that normalises as the checkpoint wants it.
+
+    Where the checkpoint gives features, the classifier layer passes them on as they are.
 
     Args:
         architecture: a timm name, without a pretrained tag.
         model_args: arguments for timm's create_model.
-        num_classes: number of logits.
+        outputs: how many logits, and of what.
         normaliser: tells the number of channels as well.
         image_size: side of the images in px; 0 for the architecture's own.
 
@@ -89,7 +149,7 @@ def create_target(
     cfg = get_pretrained_cfg(architecture.partition(".")[0])
     size = image_size or (cfg.input_size[-1] if cfg else 1)
     shape = (len(normaliser.mean), size, size)
-    classifier = create_classifier(architecture, model_args, num_classes=num_classes, image_shape=shape)
+    classifier = create_classifier(architecture, model_args, num_classes=outputs.count, image_shape=shape)
     if image_size and classifier.input_size[1:] != (image_size, image_size):
         raise ValueError(
             f"{architecture} takes images of {classifier.input_size[2]}x{classifier.input_size[1]} px, whatever "
@@ -101,13 +161,45 @@ def create_target(
             "give --mean and --std a value for each channel"
         )
     classifier.model.pretrained_cfg.update(mean=normaliser.mean, std=normaliser.std)
+    if outputs.kind == "features":
+        _pass_features_on(classifier)
     return PixelClassifier(classifier.model.eval(), classifier.model_args)
+
+
+def _pass_features_on(classifier: PixelClassifier) -> None:
+    if len(classifier.classifier_layers) > 1 or classifier.num_features != classifier.num_classes:
+        raise ValueError(
+            f"the checkpoint has no classifier, and {classifier.architecture} has one that can't pass features on; "
+            "choose an architecture with one linear classifier"
+        )
+    (layer,) = classifier.classifier_layers
+    with torch.no_grad():
+        layer.weight.copy_(torch.eye(classifier.num_classes).reshape(layer.weight.shape))
+        if layer.bias is not None:
+            layer.bias.zero_()
+
+
+def weights_to_fill(classifier: PixelClassifier, outputs: Outputs) -> dict[str, Tensor]:
+    """Gives the weights of a classifier that the checkpoint has; all but the last layer's where that gives features."""
+    state = classifier.model.state_dict()
+    if outputs.kind != "features":
+        return state
+    last = {
+        f"{name}.{leaf}"
+        for name, layer in classifier.model.named_modules()
+        if layer in classifier.classifier_layers
+        for leaf in ("weight", "bias")
+    }
+    return {name: tensor for name, tensor in state.items() if name not in last}
 
 
 def fill(classifier: PixelClassifier, weights: dict[str, Tensor], mapping: Mapping) -> None:
     """Gives a classifier the weights of a checkpoint, in its own precision and shapes."""
-    state = classifier.model.state_dict()
+    state, theirs = classifier.model.state_dict(), unified(with_classifier(weights))
+    ours = parts(state)
     for name, target in mapping.names.items():
-        if target in state:
-            state[target] = weights[name].to(state[target].dtype).reshape(state[target].shape)
+        together = ours.get(target, ())
+        tensors = theirs[name].chunk(len(together)) if len(together) > 1 else [theirs[name]] * len(together)
+        for part, tensor in zip(together, tensors, strict=True):
+            state[part] = tensor.to(state[part].dtype).reshape(state[part].shape)
     classifier.model.load_state_dict(state, strict=True)

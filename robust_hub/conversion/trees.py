@@ -4,11 +4,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from heapq import heappop, heappush
-from itertools import chain
+from itertools import chain, dropwhile
 from typing import TypeAlias
 
 from torch import Tensor
 
+from robust_hub.conversion.layouts import is_lone
 from robust_hub.conversion.reading import COUNTER
 
 Shape: TypeAlias = tuple[int, ...]
@@ -43,10 +44,13 @@ class Node:
 
 
 def tree_of(weights: dict[str, Tensor]) -> Node:
-    """Makes the tree of a state dict; what a module holds beside other modules is a layer of the module's own name."""
+    """Makes the tree of a state dict; what a module holds beside other modules is a layer of the module's own name.
+
+    Tokens and positions are layers of their own, whose tensor has no name.
+    """
     modules: dict[str, dict[str, Shape]] = {}
     for name, tensor in weights.items():
-        parent, _, leaf = name.rpartition(".")
+        parent, leaf = (name, "") if is_lone(name) else (name.rpartition(".")[0], name.rpartition(".")[2])
         modules.setdefault(parent, {})[leaf] = tuple(tensor.shape)
     return _node("", modules, list(modules))
 
@@ -71,11 +75,13 @@ def _node(path: str, modules: dict[str, dict[str, Shape]], inside: list[str]) ->
 
 def _leaf(path: str, tensors: dict[str, Shape]) -> Node:
     # Old files do not count batches; a 1x1 convolution and a linear layer have the same weights.
-    signature = frozenset((name, _squeezed(shape)) for name, shape in tensors.items() if name != COUNTER)
+    signature = frozenset((name, _squeezed(name, shape)) for name, shape in tensors.items() if name != COUNTER)
     return Node(path, tensors, (), frozenset({(signature, 1)}))
 
 
-def _squeezed(shape: Shape) -> Shape:
+def _squeezed(name: str, shape: Shape) -> Shape:
+    if not name:
+        return tuple(dropwhile(lambda side: side == 1, shape))
     return shape[:2] if len(shape) == 4 and shape[2:] == (1, 1) else shape
 
 
@@ -135,4 +141,4 @@ def by_content(nodes: Iterable[Node]) -> dict[frozenset, list[Node]]:
 
 def joined(parent: str, leaf: str) -> str:
     """Writes the name of what a module holds."""
-    return f"{parent}.{leaf}" if parent else leaf
+    return ".".join(filter(None, (parent, leaf)))

@@ -13,6 +13,7 @@ from .create import own_size as own_size
 from .create import with_mlp_head as with_mlp_head
 from .pixel_classifier import Passes as Passes
 from .pixel_classifier import PixelClassifier as PixelClassifier
+from .pixel_classifier import TimmModel as TimmModel
 from .pixel_classifier import check_channels as check_channels
 from .preprocessing import CROP_MODES as CROP_MODES
 from .preprocessing import Preprocessing as Preprocessing

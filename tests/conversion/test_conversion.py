@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from robust_hub.conversion import (
     Foreign,
     Normaliser,
+    Outputs,
     count_classes,
     create_target,
     fill,
@@ -245,7 +246,7 @@ def convert(foreign: Foreign, architecture: str, model_args: dict) -> PixelClass
     classifier = create_target(
         architecture,
         model_args,
-        num_classes=count_classes(foreign.weights),
+        outputs=Outputs("classes", count_classes(foreign.weights)),
         normaliser=foreign.normaliser or NORMALISER,
         image_size=32,
     )
@@ -678,7 +679,9 @@ def test_an_original_is_built_for_the_classes_of_the_checkpoint():
 
 def test_channels_of_another_number_than_the_normaliser_are_told():
     with pytest.raises(ValueError, match="takes 1 channels and the normaliser has 3"):
-        create_target(CNN[0], {**CNN[1], "in_chans": 1}, num_classes=5, normaliser=NORMALISER, image_size=32)
+        create_target(
+            CNN[0], {**CNN[1], "in_chans": 1}, outputs=Outputs("classes", 5), normaliser=NORMALISER, image_size=32
+        )
 
 
 def circle() -> dict:
@@ -721,5 +724,9 @@ def test_a_size_that_the_architecture_does_not_take_is_told():
         ValueError, match=r"vit_tiny_patch16_224 takes images of 224x224 px, whatever --image-size says"
     ):
         create_target(
-            "vit_tiny_patch16_224", {"depth": 1}, num_classes=3, normaliser=Normaliser(MEAN, STD), image_size=32
+            "vit_tiny_patch16_224",
+            {"depth": 1},
+            outputs=Outputs("classes", 3),
+            normaliser=Normaliser(MEAN, STD),
+            image_size=32,
         )
