@@ -6,9 +6,9 @@
 
 Takes what torch.save or safetensors wrote: files of MadryLab's robustness, RobustBench and torchvision, CIFAR ResNets,
 XCiT, ConvNeXt and ViT as their authors, timm or transformers store them, image towers of CLIP, and others whose layers
-are those of the architecture. Nothing in the file is run; one that needs code is refused. Which
-layer is which is found by names, shapes and places, and printed before it is used. It is proven by equal logits where
-the original module is at hand: torchvision's always, any other with `--original MODULE:FUNCTION`.
+are those of the architecture. Nothing in the file is run; one that needs code is refused. Which layer is which is found
+by names, shapes and places, and printed before it is used. It is proven by equal logits where the original module is at
+hand: torchvision's always, any other with `--original MODULE:FUNCTION`.
 Expected: torchvision's resnet50 in 10 s on one core of an AMD EPYC, its logits equal bit for bit.
 """
 

@@ -331,26 +331,27 @@ LAYOUTS = {
     "clip-transformers": (clip_of_hugging_face, VIT_CLIP, VIT),
     "tower-transformers-headless": (lambda: hugging_face("CLIPVisionModel", "pooler_output"), VIT_CLIP, VIT),
 }
-CASES: list[tuple[str, Callable]] = [
+CASES = [
     ("xcit-timm", robustbench),
     ("xcit-facebook", plain),
-    ("xcit-facebook", in_sequence),
-    ("convnext-timm", robustbench),
     ("convnext-facebook", plain),
-    ("convnext-facebook", sorted_safetensors),
     ("swin", old_swin),
-    ("vit-timm", parallel),
     ("vit-torchvision", plain),
     ("vit-transformers", pretrained),
-    ("vit-transformers", pretrained_old),
     ("tower", visual),
-    ("tower", sorted_safetensors),
     ("tower-headless", plain),
     ("tower-trunk", plain),
     ("tower-transformers", pretrained_old),
     ("clip-transformers", pretrained),
-    ("tower-transformers-headless", pretrained),
-    ("clip", sorted_safetensors),
+    # The same layers in other wrappings.
+    pytest.param("xcit-facebook", in_sequence, marks=pytest.mark.slow),
+    pytest.param("convnext-timm", robustbench, marks=pytest.mark.slow),
+    pytest.param("convnext-facebook", sorted_safetensors, marks=pytest.mark.slow),
+    pytest.param("tower", sorted_safetensors, marks=pytest.mark.slow),
+    pytest.param("vit-transformers", pretrained_old, marks=pytest.mark.slow),
+    pytest.param("clip", sorted_safetensors, marks=pytest.mark.slow),
+    pytest.param("tower-transformers-headless", pretrained, marks=pytest.mark.slow),
+    pytest.param("vit-timm", parallel, marks=pytest.mark.slow),
 ]
 
 
