@@ -4,7 +4,7 @@
         --augmentation none --output runs/teacher
 
 Sub-commands: `pgd` (Madry et al.), `n-fgsm` (de Jorge et al., a single step), `trades` (Zhang et al.).
-Processes, devices, precision and gradient accumulation belong to `accelerate launch`. Writes OUTPUT/student.
+Processes, devices and precision belong to `accelerate launch`. Writes OUTPUT/student.
 Expected (seed 0, PGD-50, AMD EPYC): `trades` on digits, 40 epochs of AdamW without augmentation, 98.6 clean / 90.8
 robust at linf 0.1, n = 359, 120 s on one core; `n-fgsm` on CIFAR-10, a resnet18_cifar of 1.2 M parameters, 20 epochs in
 bf16, 69.5 / 39.9 at linf 8/255, n = 1,000, 42 minutes on one to two busy cores.

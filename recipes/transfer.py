@@ -6,7 +6,7 @@
 Sub-commands: `igam`, `mixacm`, `rrm` and `pag` (the student sees natural images only), `rslad` (it sees images moved by
 one step along its own gradient: stronger, and about as cheap), `kd` (clean distillation), `ard` (distillation under a
 whole attack) and `plain` (what an attack brings to zero) to compare them with, and `digits`, the demonstration, which
-is meant when there is no argument at all. Processes, devices, precision and gradient accumulation belong to `accelerate
+is meant when there is no argument at all. Processes, devices and precision belong to `accelerate
 launch`. Writes OUTPUT/student; OUTPUT/checkpoints is there to resume from.
 Expected of `digits` (n = 359, PGD-50, 233 s on 2 slow cores of an AMD EPYC, seed 0): plain 97.5 clean / 0.0 robust at
 linf 0.1, IGAM 98.3 / 84.1. For CIFAR-10 see docs/results.md.

@@ -24,7 +24,6 @@ OF_ACCELERATE = {
     "num-processes": "--num_processes 2",
     "multi-gpu": "--multi_gpu",
     "cpu": "--cpu",
-    "gradient-accumulation-steps": "--gradient_accumulation_steps 2",
     "gpu": "--gpu_ids 0",
     "gpus": "--num_processes 2",
     "num-gpus": "--num_processes 2",

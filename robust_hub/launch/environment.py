@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from importlib.metadata import version
+from itertools import takewhile
 from pathlib import Path
 
 import psutil
@@ -19,16 +20,27 @@ from robust_hub.names import public
 PACKAGES = ("robust_hub", "torch", "timm", "accelerate")
 
 
-def make_accelerator(output: Output) -> Accelerator:
+def make_accelerator(output: Output, *, gradient_accumulation_steps: int = 1) -> Accelerator:
     """Makes the accelerator that `accelerate launch` asked for; writes nothing.
 
+    Args:
+        output: says where curves go.
+        gradient_accumulation_steps: into how many parts a batch is divided.
+
     Raises:
-        ValueError: when the tracker is not installed, or the device is none that second derivatives were tried on.
+        ValueError: when the tracker is not installed, the device is none that second derivatives were tried on, or
+            gradient accumulation was asked of accelerate launch, which passes it on to DeepSpeed alone.
     """
+    if any(word.startswith("--gradient_accumulation_steps") for word in _launcher()):
+        raise ValueError(
+            "accelerate launch does not pass --gradient_accumulation_steps on; say --gradient-accumulation-steps N "
+            "behind the recipe's name"
+        )
     available = {"none": True, "tensorboard": is_tensorboard_available(), "trackio": is_trackio_available()}
     if not available[output.log_with]:
         raise ValueError(f"--log-with {output.log_with} needs a package that is missing; pip install {output.log_with}")
     accelerator = Accelerator(
+        gradient_accumulation_steps=gradient_accumulation_steps,
         log_with=None if output.log_with == "none" else output.log_with,
         project_dir=output.folder,
         # Some of timm's architectures have weights that take no part in the logits, and a discriminator rests at times.
@@ -40,6 +52,16 @@ def make_accelerator(output: Output) -> Accelerator:
             "name"
         )
     return accelerator
+
+
+def _launcher() -> list[str]:
+    """Gives the options that the process which started this one has before the recipe's name; none where it is gone."""
+    try:
+        parent = psutil.Process().parent()
+        words = parent.cmdline() if parent is not None else []
+    except psutil.Error:
+        return []
+    return list(takewhile(lambda word: not word.endswith(".py") and not word.startswith("robust_hub."), words[1:]))
 
 
 def versions() -> dict[str, str]:

@@ -22,6 +22,7 @@ class FineTuningConfig:
         clip_grad: largest norm of the gradient of a step; 0 for any.
         ema_decay: of the averaged weights; less in the first steps.
         grad_checkpointing: computes activations again when they are needed, which takes time and saves memory.
+        gradient_accumulation_steps: into how many parts a batch is divided, one after the other, which saves memory.
         label_smoothing: the share of each label that is spread over all classes.
         mixup: concentration of the Beta distribution by which images are blended with others; 0 blends none.
         cutmix: that by which parts of images are exchanged; 0 exchanges none.
@@ -33,6 +34,7 @@ class FineTuningConfig:
     clip_grad: float = 1.0
     ema_decay: float = 0.9999
     grad_checkpointing: bool = False
+    gradient_accumulation_steps: int = 1
     label_smoothing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
@@ -44,6 +46,10 @@ class FineTuningConfig:
         for name in ("clip_grad", "mixup", "cutmix"):
             if not 0 <= getattr(self, name) < inf:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 0, got {getattr(self, name)}")
+        if self.gradient_accumulation_steps < 1:
+            raise ValueError(
+                f"--gradient-accumulation-steps must be at least 1, got {self.gradient_accumulation_steps}"
+            )
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"--label-smoothing must be in [0, 1), got {self.label_smoothing}")
 

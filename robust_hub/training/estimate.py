@@ -50,7 +50,7 @@ class CostEstimate:
 # How torch begins its complaint about statistics of a single value.
 OF_ONE_IMAGE = "Expected more than 1 value per channel"
 ADVICE = (
-    "lower --batch-size, or let accelerate launch divide the batch (--gradient_accumulation_steps 2) or compute in "
+    "lower --batch-size, divide each batch with --gradient-accumulation-steps 2, or let accelerate launch compute in "
     "--mixed_precision bf16"
 )
 

@@ -215,7 +215,8 @@ def check_compilation(accelerator: Accelerator, objective: Objective) -> None:
     Raises:
         ValueError: when it can't.
     """
-    backend = accelerator.state.dynamo_plugin.backend.value.lower()
+    plugin = accelerator.state.dynamo_plugin
+    backend = "no" if plugin is None else plugin.backend.value.lower()
     if backend != "no" and objective.needs_second_derivatives:
         raise ValueError(
             f"{type(objective).__name__} takes second derivatives, which torch does not compile; say --dynamo_backend "

@@ -266,7 +266,8 @@ def open_run(
         ValueError: when anything the user gave can't be used.
     """
     threat = parse_threat(config.threat)
-    accelerator = make_accelerator(config.output)
+    parts = config.training.fine_tuning.gradient_accumulation_steps
+    accelerator = make_accelerator(config.output, gradient_accumulation_steps=parts)
     sha256 = {"teacher": teacher.sha256} if teacher else {}
     identity = identity_of(accelerator, str(method), config, sha256=sha256)
     check_output(config.output, identity)

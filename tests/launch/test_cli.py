@@ -108,7 +108,6 @@ def test_a_variable_that_is_not_set_is_told(refused):
         ["--num-processes", "2"],
         ["--num_processes", "2"],
         ["--cpu"],
-        ["--gradient-accumulation-steps", "2"],
         ["--gpus", "2"],
         ["--bf16"],
     ],

@@ -22,7 +22,7 @@ from robust_hub.model_folder import require_provenance, save
 from robust_hub.models import create_classifier
 from robust_hub.training import FineTuningConfig, TrainingConfig
 from tests.made_up import provenance
-from tests.training.test_processes import ON_CPU, TWO_PROCESSES
+from tests.training.test_processes import ON_CPU, ONE_PROCESS, TWO_PROCESSES
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["vertical", "horizontal", "diagonal", "antidiagonal"]
@@ -54,9 +54,9 @@ def config(teacher: str, output: Path, **changes) -> Config:
 
 
 def launch(*arguments: str) -> subprocess.CompletedProcess:
-    """Runs transfer.py on two CPU processes in bf16 with two accumulated steps."""
+    """Runs transfer.py on two CPU processes in bf16."""
     accelerate = Path(sys.executable).with_name("accelerate")
-    options = [*TWO_PROCESSES, "--mixed_precision", "bf16", "--gradient_accumulation_steps", "2"]
+    options = [*TWO_PROCESSES, "--mixed_precision", "bf16"]
     command = [str(accelerate), "launch", *options, "recipes/transfer.py", *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=ON_CPU, check=False)
 
@@ -66,7 +66,7 @@ def test_two_processes_in_bf16_with_accumulation_write_a_folder_that_timm_loads(
     done = launch(
         *("rrm", "--projection", "--teacher", teacher, "--data", "synthetic", "--student", "vit_tiny_patch16_224"),
         *("--student-args", json.dumps(VIT), "--epochs", "2", "--batch-size", "96", "--output", str(output)),
-        *("--log-with", "tensorboard"),
+        *("--log-with", "tensorboard", "--gradient-accumulation-steps", "2"),
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("| teacher") == 1
@@ -88,7 +88,17 @@ def test_two_processes_in_bf16_with_accumulation_write_a_folder_that_timm_loads(
     assert told["passes"]["teacher"] == {"forward": images, "backward": 0}
     assert "2 x (" in told["hardware"]
     assert "bf16" in told["hardware"]
+    assert json.loads((output / "run.json").read_text())["gradient_accumulation"] == 2
     assert list(output.rglob("events.out.tfevents*"))
+
+
+def test_accumulation_that_accelerate_launch_would_not_pass_on_is_refused(tmp_path, teacher):
+    accelerate = [Path(sys.executable).with_name("accelerate"), "launch", *ONE_PROCESS]
+    words = ["--gradient_accumulation_steps", "2", "recipes/transfer.py", "plain", "--teacher", teacher]
+    words += ["--student", "resnet18_cifar", "--data", "synthetic", "--output", tmp_path / "run"]
+    done = subprocess.run([*accelerate, *words], capture_output=True, text=True, cwd=ROOT, env=ON_CPU, check=False)
+    assert "error: accelerate launch does not pass --gradient_accumulation_steps on; say --gradient-acc" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_bad_input_ends_in_one_sentence_and_writes_nothing(tmp_path, teacher):

@@ -67,14 +67,14 @@ RUNS = [("vit", method) for method in METHODS] + [
 ]
 
 
-def main(output: str) -> None:
+def main(output: str, parts: str) -> None:
     data = load_data(Source("synthetic"))
     results = {}
     for name, method in RUNS:
         (architecture, arguments), objective_for = STUDENTS[name], METHODS[method]
         # As robust_hub.launch makes it: a discriminator rests at times.
         unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-        accelerator = Accelerator(cpu=True, kwargs_handlers=[unused])
+        accelerator = Accelerator(cpu=True, gradient_accumulation_steps=int(parts), kwargs_handlers=[unused])
         shard = Shard(accelerator.process_index, accelerator.num_processes, accelerator.gradient_accumulation_steps)
         set_seed(0)
         student, teacher = (
@@ -118,4 +118,4 @@ def main(output: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
