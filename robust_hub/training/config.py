@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from robust_hub.errors import close_names
 
 # The highest learning rate of a student that starts untrained, and of one that starts from a model.
-RATES = {"sgd": (0.2, 0.01), "adamw": (1e-3, 2e-4)}
+RATES = {"sgd": (0.2, 0.01), "adamw": (1e-3, 5e-4)}
 DECAYS = {"sgd": 5e-4, "adamw": 0.05}
 
 
@@ -82,7 +82,7 @@ class TrainingConfig:
         optimizer: a name of timm's; by default sgd (with Nesterov momentum) for a student that starts untrained, and
             adamw for one that starts from a model.
         lr: the highest learning rate, reached after the warmup; by default 0.2 of sgd and 0.001 of adamw, and from a
-            model 0.01 and 0.0002.
+            model 0.01 and 0.0005.
         weight_decay: by default 0.0005 of sgd and 0.05 of adamw; not applied to biases, norms and what timm exempts,
             such as position embeddings.
         seed: of the weights, the order and the augmentation.

@@ -407,7 +407,7 @@ def test_a_student_that_starts_from_a_model_of_other_classes_is_trained_its_head
     printed = capsys.readouterr().out
     assert printed.index("the student's new head is trained first") < printed.index("plan: ")
     # What nobody chose depends on where the student starts.
-    assert "optimizer: adamw, learning rate up to 0.0002, weight decay 0.05\n" in printed
+    assert "optimizer: adamw, learning rate up to 0.0005, weight decay 0.05\n" in printed
     assert (tmp_path / "run" / "features" / "features.npy").is_file()
 
 

@@ -114,7 +114,7 @@ def test_an_option_out_of_its_range_is_refused(options, message):
     ("chosen", "from_model", "expected"),
     [
         ({}, False, ("sgd", 0.2, 5e-4)),
-        ({}, True, ("adamw", 2e-4, 0.05)),
+        ({}, True, ("adamw", 5e-4, 0.05)),
         ({"optimizer": "adamw"}, False, ("adamw", 1e-3, 0.05)),
         ({"optimizer": "sgd", "weight_decay": 0.0}, True, ("sgd", 0.01, 0.0)),
         ({"optimizer": "lamb", "lr": 0.3}, True, ("lamb", 0.3, 0.0)),
