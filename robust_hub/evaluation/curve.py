@@ -45,7 +45,7 @@ class Curve:
         Returns:
             A fraction.
 
-        Source: Ngnawé et al., NeurIPS 2025, arXiv 2509.23325, who average robust accuracy over a range of eps.
+        Source: Ngnawé et al., 2025, arXiv 2509.23325, who average robust accuracy over a range of eps.
         """
         last = self.eps.index(eps)
         widths = [high - low for low, high in pairwise(self.eps[: last + 1])]

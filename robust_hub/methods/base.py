@@ -45,8 +45,8 @@ class AttackOptions(Options):
         eps_warmup: the share of the run over which eps grows from 0 to that of the threat; 0 has all of it at once.
             A student that starts from weights which are not robust learns its task in that time.
 
-    Source: Ngnawe et al., NeurIPS 2025, arXiv 2509.23325.
-    Deviations: eps grows from the first step on, where theirs stays 0 for a quarter of the run.
+    Source: Ngnawé et al., 2025, arXiv 2509.23325, whose schedule of eps starts at 0 as well.
+    Deviations: one straight line from the first step on, without their hinges.
     """
 
     eps_warmup: float = 0.0
