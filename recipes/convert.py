@@ -152,7 +152,7 @@ def check(config: Config) -> None:
     launch.check_apart(config.output)
 
 
-def check_names(label_names: list[str], outputs: conversion.Outputs) -> None:
+def check_names(label_names: list[str], outputs: "conversion.Outputs") -> None:
     """Checks that there is a name for each class.
 
     Raises:

@@ -1,7 +1,6 @@
 """Mixed images and their soft labels: mixup, cutmix and label smoothing, for every method that mixes."""
 
 import numpy as np
-from timm.data.mixup import cutmix_bbox_and_lam, mixup_target
 
 from robust_hub.types import Images, Labels, SoftLabels
 
@@ -32,6 +31,9 @@ def mix(
     Source: Zhang et al., ICLR 2018, arXiv 1710.09412; Yun et al., ICCV 2019, arXiv 1905.04899; the box and the labels
         are timm's.
     """
+    # Imported here, as command lines tell of the methods' options and should answer at once.
+    from timm.data.mixup import cutmix_bbox_and_lam, mixup_target
+
     share = 1.0
     if mixup or cutmix:
         cuts = bool(cutmix) and (not mixup or np.random.rand() < 0.5)

@@ -10,6 +10,7 @@ from .head import linear_head as linear_head
 from .loaders import Loaders as Loaders
 from .loop import Scores as Scores
 from .loop import TrainState as TrainState
+from .loop import fine_tune as fine_tune
 from .loop import fit as fit
 from .optimizer import make_optimizer as make_optimizer
 from .result import Result as Result

@@ -16,7 +16,8 @@ CNN = {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 16]}
 
 def config(output: Path, epochs: int) -> Config:
     training = TrainingConfig(epochs=epochs, batch_size=32, optimizer="adamw", lr=0.01)
-    return Config(Source("synthetic"), Output(output), "resnet18_cifar", CNN, threat="linf:4/255", training=training)
+    source = Source("synthetic", test_images=24)
+    return Config(source, Output(output), "resnet18_cifar", CNN, threat="linf:4/255", training=training)
 
 
 @pytest.mark.parametrize("method", [adversarial_training.n_fgsm, adversarial_training.trades])
@@ -28,7 +29,7 @@ def test_a_method_writes_a_teacher_folder(tmp_path, method):
 def test_a_teacher_trained_on_pgd_is_measured_the_same_by_evaluate(tmp_path, capsys):
     adversarial_training.pgd(config(tmp_path / "run", epochs=4), PGDOptions(steps=3))
     (row,) = [row for row in capsys.readouterr().out.splitlines() if row.startswith("| pgd")]
-    source = Source("synthetic")
+    source = Source("synthetic", test_images=24)
     evaluate.main(
         evaluate.Config(
             f"local-dir:{tmp_path / 'run' / 'student'}",

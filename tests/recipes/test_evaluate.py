@@ -182,7 +182,9 @@ def test_bad_numbers_are_refused_before_anything_is_written(folder, tmp_path, ch
 KILLED_BEFORE_REPORT = """
 import os, signal, sys
 from pathlib import Path
+import robust_hub.evaluation.surrogate as surrogate
 from tests.recipes.test_evaluate import Report, config, evaluate
+surrogate.STEPS = 20
 Report.write = lambda report, folder: os.kill(os.getpid(), signal.SIGKILL)
 evaluate.main(config(Path(sys.argv[1]), Path(sys.argv[2])))
 """
@@ -200,6 +202,7 @@ def test_a_run_killed_before_its_report_goes_on_to_the_same_masks(finished, fold
     assert masks[0] == masks[1]
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_images(finished, folder, tmp_path):
     accelerate = Path(sys.executable).with_name("accelerate")
     arguments = [

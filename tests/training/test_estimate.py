@@ -59,7 +59,7 @@ def test_a_step_that_does_not_fit_is_told_with_what_to_do(loader):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     objective.student.model.forward_features = too_large
-    with pytest.raises(ValueError, match=r"does not fit into the memory of cpu; lower --batch-size, or let accelerate"):
+    with pytest.raises(ValueError, match=r"does not fit into the memory of cpu; lower --batch-size, divide each batch"):
         estimate_cost(Accelerator(cpu=True), objective, loader, TrainingConfig(epochs=1))
 
 
