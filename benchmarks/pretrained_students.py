@@ -47,11 +47,12 @@ def main(families: tyro.conf.Positional[tuple[str, ...]] = ()) -> None:
     print("|---" * (3 + len(WAYS)) + "|")
     counts, reasons = {way: Counter() for way in WAYS}, []
     for family in tqdm(families or timms_own()):
-        network = build(smallest(family))
+        architecture = smallest(family)
+        network = build(architecture)
         told = dict.fromkeys(WAYS, network) if isinstance(network, str) else verdicts(server, network)
         size = "-" if isinstance(network, str) else str(network.input_size[-1])
         short = {way: each.split(":")[0] for way, each in told.items()}
-        print("| " + " | ".join([family, smallest(family), size, *short.values()]) + " |", flush=True)
+        print("| " + " | ".join([family, architecture, size, *short.values()]) + " |", flush=True)
         reasons += [f"- {family}, {way}: {each}" for way, each in told.items() if each not in ("works", "-")]
         for way, each in short.items():
             counts[way][each] += 1
