@@ -17,7 +17,7 @@ from robust_hub.models import PixelClassifier, Teacher, check_channels
 from robust_hub.threats import Threat
 from robust_hub.training.config import TrainingConfig
 from robust_hub.training.loop import Scores, TrainState, fit
-from robust_hub.training.validation import MOST_IMAGES, STEPS
+from robust_hub.training.validation import STEPS
 
 EVALUATION_BATCH = 256
 
@@ -31,16 +31,16 @@ class Loaders:
         source: where it is from, and how its training images are augmented, which is never just the usual way here.
         threat: what a classifier should withstand.
         train: shuffled and augmented, this process's share.
-        validation: by which an epoch is chosen.
         test: what is reported, and nothing is chosen by.
+        validation: by which an epoch is chosen; None before it is known how many images, see `validated_on`.
     """
 
     data: Data
     source: Source
     threat: Threat
     train: Loader
-    validation: Loader
     test: Loader
+    validation: Loader | None = None
 
     def fit(
         self,
@@ -65,11 +65,12 @@ class Loaders:
 
     def validate(self, accelerator: Accelerator, classifier: PixelClassifier) -> Scores:
         """Measures clean accuracy and that under PGD-10 on validation images."""
+        assert self.validation is not None
         measured = evaluate_loader(accelerator, classifier, self.validation, PGD.standard(self.threat, steps=STEPS))
         return Scores(measured.clean_accuracy.value, measured.robust_accuracy.value)
 
     def validated_on(self, accelerator: Accelerator, classifier: PixelClassifier, images: int) -> "Loaders":
-        """Gives the same loaders with the first so many validation images."""
+        """Gives the same loaders with one of the first so many validation images, which are decoded here."""
         validation = share_of(accelerator, subset(self.data.validation, images), classifier)
         return replace(self, validation=validation)
 
@@ -87,7 +88,9 @@ def open_loaders(
     classifier: PixelClassifier,
     stored: Path | None = None,
 ) -> Loaders:
-    """Makes the loaders for what a classifier takes; most sets are decoded here, so that bad images are found.
+    """Makes the loaders for what a classifier takes, all but that of validation.
+
+    Most sets are decoded here, so that bad images are found.
 
     Args:
         accelerator: of the run.
@@ -118,7 +121,6 @@ def open_loaders(
             device=accelerator.device,
             shard=shard,
         ),
-        share_of(accelerator, subset(data.validation, MOST_IMAGES), classifier),
         share_of(accelerator, subset(data.test, source.test_images), classifier),
     )
 

@@ -134,8 +134,8 @@ class TrainingRun:
         # Before anything is written, as a batch may be too small or too large.
         plan = estimate_cost(accelerator, objective, loaders.train, training) if objective else None
         validation = plan_validation(plan.passes, len(self.data.validation), training.epochs) if plan else None
-        if validation is not None:
-            loaders = loaders.validated_on(accelerator, student, validation.images)
+        images = validation.images if validation else CHECKED_IMAGES
+        loaders = loaders.validated_on(accelerator, student, images)
         facts = self.data.facts.shown_to(student.input_size)
         augmentation = loaders.source.augmentation
         told = {**asdict(facts), "augmentation": augmentation}
