@@ -49,7 +49,7 @@ class ProgressBar:
         self._bar.set_postfix_str(f"{self._images_done} images, {100 * self._robust / self._images_done:.1f} % robust")
 
     def _count(self) -> int:
-        return sum(network.passes.forward + network.passes.backward for network in self._networks)
+        return sum(network.passes.total for network in self._networks)
 
     def _update(self, *_: object) -> None:
         self._bar.update(self._count() - self._before - self._bar.n)

@@ -18,7 +18,7 @@ from .lifelong import Lifelong as Lifelong
 from .lifelong import LifelongOptions as LifelongOptions
 from .mixacm import MixACM as MixACM
 from .mixacm import MixACMOptions as MixACMOptions
-from .mixing import mix as mix
+from .mixing import mix_images as mix_images
 from .pag import PAG as PAG
 from .pag import PAGOptions as PAGOptions
 from .pag_targets import TeacherGradients as TeacherGradients

@@ -12,7 +12,7 @@ from robust_hub.attacks import eval_mode
 from robust_hub.errors import close_names, first_line
 from robust_hub.losses import cross_entropy, distillation
 from robust_hub.methods.base import Losses, Objective, Options, check_at_least, check_has_effect, check_same_task
-from robust_hub.methods.mixing import mix
+from robust_hub.methods.mixing import mix_images
 from robust_hub.models import PixelClassifier, Teacher
 from robust_hub.types import Features, Images, Labels, PerExample
 
@@ -88,7 +88,7 @@ class MixACM(Objective):
     def forward(self, images: Images, labels: Labels) -> Losses:
         """Computes the loss of a batch."""
         classes, concentration = self.student.num_classes, self.options.concentration
-        mixed, soft_labels = mix(images, labels, num_classes=classes, mixup=concentration)
+        mixed, soft_labels = mix_images(images, labels, num_classes=classes, mixup=concentration)
         with torch.no_grad():
             target, target_maps = self.teacher.forward_intermediates(mixed)
         logits, maps = self.student.forward_intermediates(mixed)

@@ -5,7 +5,7 @@ import numpy as np
 from robust_hub.types import Images, Labels, SoftLabels
 
 
-def mix(
+def mix_images(
     images: Images,
     labels: Labels,
     *,

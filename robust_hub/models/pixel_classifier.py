@@ -23,6 +23,11 @@ class Passes:
     forward: int = 0
     backward: int = 0
 
+    @property
+    def total(self) -> int:
+        """Passes of both kinds."""
+        return self.forward + self.backward
+
 
 class TimmModel(nn.Module):
     """What we use of timm's models, which share no class that tells it: for annotations, nothing is made of it."""

@@ -120,7 +120,7 @@ def estimate_cost(
 
 def _passes(objective: Objective) -> int:
     """Counts the passes of all networks so far."""
-    return sum(counts.forward + counts.backward for counts in objective.passes().values())
+    return sum(counts.total for counts in objective.passes().values())
 
 
 def _duration(seconds: float) -> str:

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from robust_hub.data import Loader
 from robust_hub.launch import progress, track
-from robust_hub.methods import Objective, mix
+from robust_hub.methods import Objective, mix_images
 from robust_hub.models import Passes, PixelClassifier
 from robust_hub.training.config import FineTuningConfig, TrainingConfig
 from robust_hub.training.optimizer import make_optimizer
@@ -239,7 +239,7 @@ def fine_tune(objective: Objective, options: FineTuningConfig) -> Mixing:
             f"{type(objective).__name__} needs one class an image; drop --mixup, --cutmix and --label-smoothing"
         )
     return partial(
-        mix,
+        mix_images,
         num_classes=objective.student.num_classes,
         mixup=options.mixup,
         cutmix=options.cutmix,

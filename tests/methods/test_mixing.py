@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from robust_hub.losses import cross_entropy
-from robust_hub.methods import mix
+from robust_hub.methods import mix_images
 
 LABELS = torch.tensor([0, 1, 2, 1, 0])
 
@@ -17,7 +17,7 @@ def flat():
 
 
 def test_nothing_that_is_asked_for_changes_neither_images_nor_labels(flat):
-    images, soft = mix(flat, LABELS, num_classes=3)
+    images, soft = mix_images(flat, LABELS, num_classes=3)
     assert torch.equal(images, flat)
     assert torch.equal(soft, torch.nn.functional.one_hot(LABELS, 3).float())
 
@@ -26,7 +26,7 @@ def test_nothing_that_is_asked_for_changes_neither_images_nor_labels(flat):
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
 def test_labels_are_shared_as_the_pixels_are(flat, kind, seed):
     np.random.seed(seed)
-    images, soft = mix(flat, LABELS, num_classes=3, **{kind: 1.0})
+    images, soft = mix_images(flat, LABELS, num_classes=3, **{kind: 1.0})
     other = flat.flip(0)
     # Of each image with another colour: how much of the own one is left, by its mean.
     shares = ((images - other).mean((1, 2, 3)) / (flat - other).mean((1, 2, 3)))[[0, 1, 3, 4]]
@@ -43,7 +43,7 @@ def test_labels_are_shared_as_the_pixels_are(flat, kind, seed):
 
 def test_a_cut_is_one_rectangle_in_all_images(flat):
     np.random.seed(1)
-    images, _ = mix(flat, LABELS, num_classes=3, cutmix=1.0)
+    images, _ = mix_images(flat, LABELS, num_classes=3, cutmix=1.0)
     cut = (images != flat)[0].all(0)
     rows, columns = cut.any(1), cut.any(0)
     assert 0 < cut.sum() < cut.numel()
@@ -57,13 +57,13 @@ def test_where_both_are_asked_for_each_has_its_turn(flat):
     np.random.seed(0)
     whole = []
     for _ in range(40):
-        images, _ = mix(flat, LABELS, num_classes=3, mixup=1.0, cutmix=1.0)
+        images, _ = mix_images(flat, LABELS, num_classes=3, mixup=1.0, cutmix=1.0)
         whole.append(((images == flat) | (images == flat.flip(0))).all().item())
     assert 10 < sum(whole) < 30
 
 
 def test_a_smoothed_label_is_torchs(flat):
     logits = torch.randn(5, 3)
-    _, soft = mix(flat, LABELS, num_classes=3, label_smoothing=0.2)
+    _, soft = mix_images(flat, LABELS, num_classes=3, label_smoothing=0.2)
     expected = torch.nn.functional.cross_entropy(logits, LABELS, label_smoothing=0.2, reduction="none")
     torch.testing.assert_close(cross_entropy(logits, soft), expected)
