@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -22,6 +23,15 @@ def run(monkeypatch, command) -> int:
     return ended.value.code
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """Lets Ctrl-C be heeded, which shells tell what they start in the background to ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_in_one_line_and_the_status_that_shells_expect(monkeypatch, capsys, number, code):
     before = signal.getsignal(number)
