@@ -37,6 +37,8 @@ CLASSES = 20
 # Fewer epochs where there are more images; a network that starts untrained takes half as many again.
 EPOCHS = {25: 30, 50: 20, 80: 15, 200: 8, 500: 4}
 UNTRAINED = 1.5
+# Of photos, what does not get robust, however long it takes.
+BRIEF = 1 / 3
 SEEDS = {50: 3, 200: 3}
 NETWORK = ("--student", "resnet18_cifar", "--student-args", '{"layers": [1, 1, 1, 1], "channels": [32, 64, 128, 256]}')
 OTHER = ("--student", "resnet10t", "--student-args", '{"channels": [32, 64, 128, 256], "output_stride": 8}')
@@ -76,15 +78,15 @@ SMALL = [
     ),
 ]
 PHOTOS = [
-    Recipe("plain fine-tuning", ("transfer.py", "plain", "--teacher", "{plain}", "--student", "{plain}")),
+    Recipe("plain fine-tuning", ("transfer.py", "plain", "--teacher", "{plain}", "--student", "{plain}"), BRIEF),
     Recipe("linear probe", ("linear_probe.py", "--teacher", "{plain}"), 0),
-    Recipe("last stage", ("linear_probe.py", "--teacher", "{plain}", "--retrain-stages", "1")),
+    Recipe("last stage", ("linear_probe.py", "--teacher", "{plain}", "--retrain-stages", "1"), BRIEF),
     Recipe("N-FGSM from plain weights", (*FAST, "--student", "{plain}", "--eps-warmup", "0.5")),
     Recipe(
         "RSLAD into another network",
         ("transfer.py", "rslad", "--teacher", "{N-FGSM from plain weights}", "--student", "mobilenetv3_small_050"),
     ),
-    Recipe("N-FGSM from nothing", (*FAST, "--student", "tf_efficientnet_lite0")),
+    Recipe("N-FGSM from nothing", (*FAST, "--student", "tf_efficientnet_lite0"), BRIEF),
     Recipe("N-FGSM from plain weights, eps at once", (*FAST, "--student", "{plain}")),
 ]
 

@@ -86,7 +86,7 @@ def pgd_curve(accelerator: Accelerator, classifier: nn.Module, images: Images, l
     """Measures accuracy under PGD-20 at multiples of a threat's eps, that eps among them; see `accuracy_curve`."""
 
     def attack(eps: float) -> PGD:
-        return PGD.standard(replace(threat, eps=eps), steps=CURVE_STEPS)
+        return PGD.standard(replace(threat, eps=eps), steps=CURVE_STEPS, stop_when_fooled=True)
 
     eps = [threat.eps * factor for factor in CURVE_RADII]
     accuracy = accuracy_curve(accelerator, classifier, images, labels, attack, eps)

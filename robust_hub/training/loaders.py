@@ -9,7 +9,17 @@ from datasets import Dataset
 from torch import nn
 
 from robust_hub.attacks import PGD
-from robust_hub.data import Data, Loader, Shard, Source, evaluation_loader, subset, training_loader, with_augmentation
+from robust_hub.data import (
+    Data,
+    Loader,
+    Shard,
+    Source,
+    batch_size_for,
+    evaluation_loader,
+    subset,
+    training_loader,
+    with_augmentation,
+)
 from robust_hub.evaluation import Evaluation, evaluate_loader
 from robust_hub.launch import Output
 from robust_hub.methods import Objective
@@ -19,7 +29,7 @@ from robust_hub.training.config import TrainingConfig
 from robust_hub.training.loop import Scores, TrainState, fit
 from robust_hub.training.validation import STEPS
 
-EVALUATION_BATCH = 256
+MOST_CLASSIFIED = 1024
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,9 @@ class Loaders:
     def validate(self, accelerator: Accelerator, classifier: PixelClassifier) -> Scores:
         """Measures clean accuracy and that under PGD-10 on validation images."""
         assert self.validation is not None
-        measured = evaluate_loader(accelerator, classifier, self.validation, PGD.standard(self.threat, steps=STEPS))
+        measured = evaluate_loader(
+            accelerator, classifier, self.validation, PGD.standard(self.threat, steps=STEPS, stop_when_fooled=True)
+        )
         return Scores(measured.clean_accuracy.value, measured.robust_accuracy.value)
 
     def validated_on(self, accelerator: Accelerator, classifier: PixelClassifier, images: int) -> "Loaders":
@@ -76,7 +88,8 @@ class Loaders:
 
     def evaluate(self, accelerator: Accelerator, classifier: nn.Module, name: str) -> Evaluation:
         """Measures clean accuracy and that under PGD-50 on test images."""
-        return evaluate_loader(accelerator, classifier, self.test, PGD.standard(self.threat, steps=50), label=name)
+        attack = PGD.standard(self.threat, steps=50, stop_when_fooled=True)
+        return evaluate_loader(accelerator, classifier, self.test, attack, label=name)
 
 
 def open_loaders(
@@ -128,8 +141,10 @@ def open_loaders(
 def share_of(accelerator: Accelerator, rows: Dataset, classifier: PixelClassifier | Teacher) -> Loader:
     """Makes this process's share of images as they are, of the size that a classifier takes."""
     shard = Shard(accelerator.process_index, accelerator.num_processes)
+    # A quarter of what could be classified at a time: attacks keep what they go back through.
+    batch_size = max(1, batch_size_for(classifier.input_size, most=MOST_CLASSIFIED) // 4)
     return evaluation_loader(
-        rows, classifier.preprocessing, batch_size=EVALUATION_BATCH, device=accelerator.device, shard=shard
+        rows, classifier.preprocessing, batch_size=batch_size, device=accelerator.device, shard=shard
     )
 
 

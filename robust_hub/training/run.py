@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from robust_hub.attacks import PGD
-from robust_hub.data import Data, Loader, Source, evaluation_loader, load_data, subset
+from robust_hub.data import Data, Loader, Source, batch_size_for, evaluation_loader, load_data, subset
 from robust_hub.evaluation import evaluate_loader, find_class_order, reorder_logits
 from robust_hub.launch import Output, check_output, claim_output, end_training, identity_of, make_accelerator
 from robust_hub.methods import Objective
@@ -21,7 +21,7 @@ from robust_hub.threats import Threat, parse_threat
 from robust_hub.training.config import TrainingConfig
 from robust_hub.training.estimate import estimate_cost
 from robust_hub.training.head import NewHead, fit_head, linear_head
-from robust_hub.training.loaders import EVALUATION_BATCH, open_loaders, share_of
+from robust_hub.training.loaders import MOST_CLASSIFIED, open_loaders, share_of
 from robust_hub.training.loop import TrainState
 from robust_hub.training.pictures import draw_pictures
 from robust_hub.training.result import Result, published, save_result, table, trained
@@ -205,7 +205,8 @@ class TrainingRun:
     def training_images(self, student: PixelClassifier) -> Loader:
         """Yields every training image as it is, of the size the student takes, to each process all of them."""
         device = self.accelerator.device
-        return evaluation_loader(self.data.train, student.preprocessing, batch_size=EVALUATION_BATCH, device=device)
+        batch_size = batch_size_for(student.input_size, most=MOST_CLASSIFIED)
+        return evaluation_loader(self.data.train, student.preprocessing, batch_size=batch_size, device=device)
 
     def _prepare_teacher(self, teacher: Teacher, source: Source) -> None:
         """Trains the teacher a head for the data's classes where it knows others, and warns if it is not robust."""

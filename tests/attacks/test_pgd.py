@@ -1,3 +1,4 @@
+import dataclasses
 from dataclasses import dataclass, field
 
 import pytest
@@ -166,7 +167,37 @@ def test_standard_steps_are_two_and_a_half_radii_long_together():
 
 def test_the_repr_of_an_attack_says_all_of_it():
     attack = PGD(L2(0.5), steps=5, step_size=0.1, restarts=2)
-    assert repr(attack) == "PGD(threat=L2(eps=0.5), steps=5, step_size=0.1, restarts=2)"
+    told = "PGD(threat=L2(eps=0.5), steps=5, step_size=0.1, restarts=2, stop_when_fooled=False)"
+    assert repr(attack) == told
+
+
+@pytest.mark.parametrize("threat", [Linf(0.05), L2(0.5)], ids=str)
+def test_an_image_is_left_where_it_first_fools_and_others_are_climbed_with_to_the_end(create_cnn, images, threat):
+    classifier = create_cnn().eval()
+    with torch.no_grad():
+        labels = classifier(images).argmax(1)
+    starts, asked = threat.sample(images), []
+    trajectory = [(images + starts).clamp(0, 1)]
+    for _ in range(6):
+        pixels = trajectory[-1].clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(
+            torch.nn.functional.cross_entropy(classifier(pixels), labels, reduction="sum"), pixels
+        )
+        moved = trajectory[-1] + 0.4 * threat.eps * threat.steepest_ascent(gradient)
+        trajectory.append((images + threat.project(moved - images)).clamp(0, 1))
+    with torch.no_grad():
+        fooled = torch.stack([classifier(pixels).argmax(1) != labels for pixels in trajectory])
+    first = [int(row.nonzero()[0]) if row.any() else 6 for row in fooled.T]
+    assert len(set(first)) > 1  # the fixture has images of more than one kind
+
+    fixed = dataclasses.replace(threat)
+    object.__setattr__(fixed, "sample", lambda like: starts)
+    classifier.register_forward_pre_hook(lambda _module, inputs: asked.append(len(inputs[0])))
+    found = PGD(fixed, steps=6, step_size=0.4 * threat.eps, stop_when_fooled=True)(classifier, images, labels)
+    for image, steps in enumerate(first):
+        # The last step's image is not asked again, and rounding depends on how many are classified together.
+        torch.testing.assert_close(found[image], trajectory[steps][image], rtol=0, atol=1e-5)
+    assert asked == [count for count in (sum(step <= last for last in first) for step in range(6)) if count]
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"restarts": 0}, {"step_size": -0.1}], ids=str)
