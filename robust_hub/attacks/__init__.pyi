@@ -11,6 +11,7 @@ from .base import SearchClassifier as SearchClassifier
 from .base import Stage as Stage
 from .base import eval_mode as eval_mode
 from .base import loss_and_gradient as loss_and_gradient
+from .base import without_float16 as without_float16
 from .fab import TargetedFAB as TargetedFAB
 from .fgsm import FGSM as FGSM
 from .fgsm import NFGSM as NFGSM

@@ -33,3 +33,5 @@ from .rslad import RSLAD as RSLAD
 from .rslad import RSLADOptions as RSLADOptions
 from .trades import TRADES as TRADES
 from .trades import TRADESOptions as TRADESOptions
+from .two_point import TwoPoint as TwoPoint
+from .two_point import TwoPointOptions as TwoPointOptions

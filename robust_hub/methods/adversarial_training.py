@@ -6,6 +6,7 @@ from typing import ClassVar
 from robust_hub.attacks import NFGSM, PGD, Attack
 from robust_hub.losses import cross_entropy
 from robust_hub.methods.base import AttackOptions, Losses, Objective
+from robust_hub.methods.one_step import OneStepOptions, nonlinearity
 from robust_hub.models import PixelClassifier
 from robust_hub.threats import Threat
 from robust_hub.types import Images, Targets
@@ -28,15 +29,10 @@ class PGDOptions(AttackOptions):
 
 
 @dataclass(frozen=True)
-class NFGSMOptions(AttackOptions):
-    """How the fast training attacks.
-
-    Attributes:
-        noise: its radius as a multiple of eps.
-    """
+class NFGSMOptions(OneStepOptions):
+    """How the fast training attacks."""
 
     method: ClassVar[str] = "NFGSM"
-    noise: float = 2.0
 
     def attack(self, threat: Threat) -> Attack:
         """Makes the attack that the student is trained under."""
@@ -59,10 +55,16 @@ class AdversarialTraining(Objective):
     def __init__(self, student: PixelClassifier, threat: Threat, options: PGDOptions | NFGSMOptions):
         super().__init__()
         self.student, self.threat, self.options = student, threat, options
+        self.attacks_in_one_step = isinstance(options, OneStepOptions)
 
     def forward(self, images: Images, labels: Targets) -> Losses:
         """Computes the loss of a batch."""
-        attack = self.options.attack(self.threat_now(self.threat, self.options))
-        adversarial = attack(self.student, images, labels)
+        threat = self.threat_now(self.threat, self.options)
+        adversarial = self.options.attack(threat)(self.student, images, labels)
         total = cross_entropy(self.student(adversarial), labels).mean()
-        return Losses(total, {"adversarial_cross_entropy": total.detach()})
+        terms = {"adversarial_cross_entropy": total.detach()}
+        if isinstance(self.options, OneStepOptions) and self.options.linearity_weight:
+            bend = nonlinearity(self.student, images, labels, threat)
+            total = total + self.options.linearity_weight * bend
+            terms["nonlinearity"] = bend.detach()
+        return Losses(total, terms)

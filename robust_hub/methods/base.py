@@ -1,17 +1,11 @@
 """What a training objective is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, NamedTuple
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.overrides import TorchFunctionMode
 
 from robust_hub.models import Passes, PixelClassifier, Teacher
 from robust_hub.threats import Threat
@@ -67,12 +61,14 @@ class Objective(nn.Module, ABC):
         step: optimizer steps taken so far; the training loop sets it before each forward.
         steps: of the whole run; likewise.
         needs_second_derivatives: whether its loss is made of gradients.
+        attacks_in_one_step: whether it trains under a single step, which a student may learn to fool all of a sudden.
         takes_soft_labels: whether labels may be probabilities of the classes, as those of mixed images are.
     """
 
     student: PixelClassifier
     step: int = 0
     steps: int = 1
+    attacks_in_one_step: bool = False
     needs_second_derivatives: ClassVar[bool] = False
     takes_soft_labels: ClassVar[bool] = True
 
@@ -124,22 +120,6 @@ def freeze_statistics(student: PixelClassifier) -> None:
     for module in student.modules():
         if isinstance(module, _BatchNorm) or not any(True for _ in module.children()):
             module.eval()
-
-
-@contextmanager
-def twice_differentiable(device_type: str) -> Generator[None]:
-    """Computes in float32 and by operations that all have a second derivative: no fused attention or hard sigmoid."""
-    with torch.autocast(device_type, enabled=False), sdpa_kernel(SDPBackend.MATH), _WrittenOut():
-        yield
-
-
-class _WrittenOut(TorchFunctionMode):
-    """Writes out the functions whose backward has no derivative."""
-
-    def __torch_function__(self, func, types, args: tuple = (), kwargs=None):
-        if func is F.hardsigmoid:
-            return F.relu6(args[0] + 3) / 6
-        return func(*args, **(kwargs or {}))
 
 
 def check_at_least(minimum: float | int, method: str, **options: float | int) -> None:

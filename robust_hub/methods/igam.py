@@ -7,17 +7,10 @@ from typing import ClassVar, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from robust_hub.losses import cross_entropy, relative, squared_distance
-from robust_hub.methods.base import (
-    Losses,
-    Objective,
-    Options,
-    check_at_least,
-    check_has_effect,
-    check_same_task,
-    twice_differentiable,
-)
+from robust_hub.losses import cross_entropy, kl_divergence, relative, squared_distance
+from robust_hub.methods.base import Losses, Objective, check_at_least, check_has_effect, check_same_task
 from robust_hub.methods.discriminator import Discriminator
+from robust_hub.methods.input_gradients import GradientOptions, students_gradient, twice_differentiable
 from robust_hub.models import PixelClassifier, Teacher
 from robust_hub.types import Images, Labels, Logits, PerExample
 
@@ -49,35 +42,57 @@ SCALARS: dict[str, Scalar] = {"loss": loss, "probability": probability, "random-
 
 
 @dataclass(frozen=True)
-class IGAMOptions(Options):
+class IGAMOptions(GradientOptions):
     """What IGAM compares.
 
     Attributes:
         weight: of the squared gradient distance, as a share of the squared length of the teacher's gradients.
         gradient_of: the scalar whose input gradients are compared: the paper's, its authors' code's, or ours, which
             learns faster.
-        logit_weight: of the mean squared difference of centred logits; 0 leaves the term out.
+        divergence_weight: of the divergence from the teacher's predictions.
+        logit_weight: of the mean squared difference of centred logits, which says more of a teacher that is sure of all
+            its predictions; 0 leaves the term out.
+        cross_entropy_weight: of the labels.
         adversarial_weight: of the cross-entropy of a discriminator between the gradients of student and teacher, which
             the student raises and the discriminator lowers; 0 leaves the discriminator out.
         discriminator_period: the discriminator learns at every so manieth step.
         noise: radius of uniform noise on the images, in pixel units.
-        start: steps trained with cross-entropy alone, without any second derivative.
-        ramp: steps over which the weights then grow from 0.
     """
 
     method: ClassVar[str] = "IGAM"
     weight: float = 1.0
-    gradient_of: Literal["loss", "probability", "random-logits"] = "loss"
+    gradient_of: Literal["loss", "probability", "random-logits"] = "random-logits"
+    divergence_weight: float = 1.0
     logit_weight: float = 0.0
+    cross_entropy_weight: float = 0.1
     adversarial_weight: float = 0.0
     discriminator_period: int = 5
     noise: float = 8 / 255
-    start: int = 0
-    ramp: int = 500
+
+    @classmethod
+    def published(cls, mean_square: float) -> "IGAMOptions":
+        """Gives the settings of the authors' runs from CIFAR-10 to CIFAR-100.
+
+        Args:
+            mean_square: mean squared length of the teacher's gradients of the true class's probability, for images in
+                [0, 1]. Their gamma of 10 in batches of 32 on pixels from 0 to 255 is no share of it.
+        """
+        return cls(
+            weight=10 * 32 / 255**2 * mean_square,
+            gradient_of="probability",
+            divergence_weight=0.0,
+            cross_entropy_weight=1.0,
+            adversarial_weight=2.0,
+            start=7 / 8,
+            ramp=0.0,
+        )
 
 
 class IGAM(Objective):
-    """Cross-entropy plus the squared distance between input gradients of student and teacher at natural images.
+    """The squared distance between input gradients of student and teacher at natural images, beside what KD compares.
+
+    The default compares gradients of random combinations of the logits at every step, with the teacher's predictions as
+    labels; the paper's gradient of the loss, and its authors' settings (`IGAMOptions.published`), are options.
 
     Args:
         student: the classifier to train.
@@ -89,13 +104,13 @@ class IGAM(Objective):
 
     Source: Chan et al., CVPR 2020, arXiv 1912.05699, Algorithm 1; `random_logits` and the logit term are Jacobian
         matching, Srinivas and Fleuret, ICML 2018, arXiv 1803.00443.
-    Deviations: gradients of the loss are compared, as in the paper, where the authors' code takes those of the true
-        class's probability (`probability`). The distance is a share of the mean square of the teacher's gradients at
-        the images of a step, so that one weight serves images of all sizes: the authors' gamma of 10 at batch size 32
-        on pixels from 0 to 255 is a weight of 4.9e-3 times that mean square on [0, 1]; their beta of 2 is an
-        adversarial weight of 2. Student and discriminator step at the same time, with one optimizer, not one after the
-        other; the teacher is in eval mode. The objective is computed in float32 whatever the run's precision, and
-        attention in its unfused form, which alone has a second derivative.
+    Deviations: the divergence is ours, as are pooled gradients and a period. The distance is a share of the mean square
+        of the teacher's gradients at the images of a step, so that one weight serves images of all sizes: the authors'
+        gamma of 10 at batch size 32 on pixels from 0 to 255 is a weight of 4.9e-3 times that mean square on [0, 1].
+        Student and discriminator step at the same time, with one optimizer, not one after the other; the teacher is in
+        eval mode. Each image's scalar has a random sign while the student's gradient is taken, so that what BatchNorm
+        mixes into it from other images cancels on average. Attention is computed in its unfused form, which alone has a
+        second derivative, and what a run computes in float16 in float32.
     """
 
     needs_second_derivatives = True
@@ -104,39 +119,60 @@ class IGAM(Objective):
     def __init__(self, student: PixelClassifier, teacher: Teacher, options: IGAMOptions = IGAMOptions()):
         super().__init__()
         check_same_task(student, teacher)
-        weights = {"weight": options.weight, "logit_weight": options.logit_weight}
+        weights = {"weight": options.weight, "divergence_weight": options.divergence_weight}
+        weights |= {"logit_weight": options.logit_weight, "cross_entropy_weight": options.cross_entropy_weight}
         check_at_least(0, "IGAM", **weights, adversarial_weight=options.adversarial_weight, noise=options.noise)
-        check_at_least(0, "IGAM", start=options.start, ramp=options.ramp)
         check_at_least(1, "IGAM", discriminator_period=options.discriminator_period)
         if not options.adversarial_weight:
             check_has_effect(options, "discriminator_period", needs="--adversarial-weight")
         if not options.weight and not options.adversarial_weight:
-            check_has_effect(options, "gradient_of", needs="a --weight or --adversarial-weight above 0")
+            raise ValueError("IGAM compares gradients; give a --weight or --adversarial-weight above 0, or use kd")
         self.student, self.teacher, self.options = student, teacher, options
         self.discriminator = Discriminator(student.input_size) if options.adversarial_weight else None
 
     def forward(self, images: Images, labels: Labels) -> Losses:
         """Computes the loss of a batch."""
-        images = (images + self.options.noise * (2 * torch.rand_like(images) - 1)).clamp(0, 1)
-        scale = self._scale()
-        if scale == 0:
-            label_term = cross_entropy(self.student(images), labels).mean()
-            return Losses(label_term, {"cross_entropy": label_term.detach()})
+        options = self.options
+        images = (images + options.noise * (2 * torch.rand_like(images) - 1)).clamp(0, 1)
+        compared = bool(options.weight or options.adversarial_weight)
+        share = options.share(self.step, self.steps) if compared else 0.0
+        if share == 0:
+            with torch.no_grad():
+                taught = self.teacher(images) if options.divergence_weight or options.logit_weight else None
+            terms = self._logit_terms(self.student(images), taught, labels)
+            return self._total(terms, share)
         with twice_differentiable(images.device.type):
             images.requires_grad_()
             taught, learnt = self.teacher(images), self.student(images)
-            scalar = SCALARS[self.options.gradient_of](taught, labels)
+            scalar = SCALARS[options.gradient_of](taught, labels)
             (target,) = torch.autograd.grad(scalar(taught).sum(), images)
-            (gradient,) = torch.autograd.grad(scalar(learnt).sum(), images, create_graph=True)
-            gradient.register_hook(self.student.count_backward)
-            gradient_term = relative(squared_distance, gradient, target)
-            logit_term = (_centred(learnt) - _centred(taught.detach())).square().mean()
-            label_term = cross_entropy(learnt, labels).mean()
-            terms = {"cross_entropy": label_term, "gradient_distance": gradient_term, "logit_distance": logit_term}
-            total = label_term + scale * (self.options.weight * gradient_term + self.options.logit_weight * logit_term)
+            gradient = students_gradient(scalar(learnt), images, self.student)
+            terms = self._logit_terms(learnt, taught.detach(), labels)
+            pooled = options.pooled(gradient), options.pooled(target)
+            terms["gradient_distance"] = relative(squared_distance, *pooled)
             if self.discriminator is not None:
-                terms["discriminator"] = self._discrimination(gradient, target, scale * self.options.adversarial_weight)
-                total = total + terms["discriminator"]
+                terms["discriminator"] = self._discrimination(gradient, target, share * options.adversarial_weight)
+            return self._total(terms, share)
+
+    def _logit_terms(self, learnt: Logits, taught: Logits | None, labels: Labels) -> dict[str, Tensor]:
+        """What is compared without gradients."""
+        terms = {"cross_entropy": cross_entropy(learnt, labels).mean()}
+        if self.options.divergence_weight and taught is not None:
+            terms["divergence"] = kl_divergence(learnt, taught).mean()
+        if self.options.logit_weight and taught is not None:
+            terms["logit_distance"] = (_centred(learnt) - _centred(taught)).square().mean()
+        return terms
+
+    def _total(self, terms: dict[str, Tensor], share: float) -> Losses:
+        """Adds up the terms there are."""
+        weights = {
+            "cross_entropy": self.options.cross_entropy_weight,
+            "divergence": self.options.divergence_weight,
+            "logit_distance": self.options.logit_weight,
+            "gradient_distance": share * self.options.weight,
+            "discriminator": 1.0,
+        }
+        total = sum((weights[name] * term for name, term in terms.items()), start=terms["cross_entropy"].new_zeros(()))
         return Losses(total, {name: term.detach() for name, term in terms.items()})
 
     def _discrimination(self, gradient: Images, target: Images, weight: float) -> Tensor:
@@ -148,13 +184,6 @@ class IGAM(Objective):
         told = self.discriminator(torch.cat([reversed_gradient, target]))
         is_teacher = torch.arange(2, device=told.device).repeat_interleave(len(gradient))
         return cross_entropy(told, is_teacher).mean()
-
-    def _scale(self) -> float:
-        """The share of the weights that is in force at this step."""
-        step = self.step - self.options.start
-        if step < 0:
-            return 0.0
-        return min(1.0, (step + 1) / self.options.ramp) if self.options.ramp else 1.0
 
 
 def _centred(logits: Logits) -> Logits:

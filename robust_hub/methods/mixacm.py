@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from functools import cache
+from math import log2
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +16,7 @@ from robust_hub.losses import cross_entropy, distillation
 from robust_hub.methods.base import Losses, Objective, Options, check_at_least, check_has_effect, check_same_task
 from robust_hub.methods.mixing import mix_images
 from robust_hub.models import PixelClassifier, Teacher
-from robust_hub.types import Features, Images, Labels, PerExample
+from robust_hub.types import Images, Labels, PerExample
 
 ALL = ("all",)
 
@@ -25,8 +27,10 @@ class MixACMOptions(Options):
 
     Attributes:
         stages: the student's stages that are matched, by their names in timm's feature_info; "all" takes as many as
-            both networks have, spread evenly over the one that has more, the last always with the last.
+            both networks have, those that reduce images most alike.
         teacher_stages: the teacher's, in the same order.
+        side: maps are averaged to so many places a side before they are compared, never more than either has; with 1
+            only what each channel is on average counts.
         weight: of the distances between activated channel maps, summed over stages.
         divergence_weight: of the divergence from the teacher's predictions.
         cross_entropy_weight: of the mixup cross-entropy.
@@ -37,6 +41,7 @@ class MixACMOptions(Options):
     method: ClassVar[str] = "MixACM"
     stages: tuple[str, ...] = ALL
     teacher_stages: tuple[str, ...] = ALL
+    side: int = 1
     weight: float = 10.0
     divergence_weight: float = 1.0
     cross_entropy_weight: float = 0.1
@@ -58,9 +63,9 @@ class MixACM(Objective):
 
     Source: Awais et al., NeurIPS 2021, arXiv 2111.05073, figure 1.
     Deviations: the paper's weights, and what it measures between channel maps, could not be read. Here a map is the
-        spatial mean of each channel, both are divided by their L2 norms, and the squared distance is summed over
-        channels; an adaptor is one Linear without bias, trained with the student and not published, and there is none
-        where widths agree. All defaults are ours.
+        mean of each channel over all places, or over as many squares as asked for; both are divided by their L2 norms,
+        and the squared distance is summed. An adaptor is one Linear without bias, trained with the student and not
+        published, and there is none where widths agree. All defaults are ours.
     """
 
     # It mixes images itself.
@@ -71,18 +76,24 @@ class MixACM(Objective):
         check_same_task(student, teacher)
         weights = {"weight": options.weight, "divergence_weight": options.divergence_weight}
         check_at_least(0, "MixACM", **weights, cross_entropy_weight=options.cross_entropy_weight)
+        check_at_least(1, "MixACM", side=options.side)
         check_at_least(0.01, "MixACM", temperature=options.temperature, concentration=options.concentration)
         if not options.divergence_weight:
             check_has_effect(options, "temperature", needs="a --divergence-weight above 0")
-        for name in ("stages", "teacher_stages") if not options.weight else ():
+        for name in ("stages", "teacher_stages", "side") if not options.weight else ():
             check_has_effect(options, name, needs="a --weight above 0")
         self.student, self.teacher, self.options = student, teacher, options
-        self.stages, self.teacher_stages = match_stages(
-            student.stages, teacher.classifier.stages, options.stages, options.teacher_stages
-        )
-        widths = zip(_widths(student, self.stages), _widths(teacher.classifier, self.teacher_stages), strict=True)
+        own = _chosen("student", _stages("student", student), options.stages)
+        taught = _chosen("teacher", _stages("teacher", teacher.classifier), options.teacher_stages)
+        named = options.stages if len(own) > len(taught) else options.teacher_stages
+        if len(own) != len(taught) and named != ALL:
+            raise ValueError(
+                f"stages of student and teacher must be as many, got {len(own)} and {len(taught)}; name each"
+            )
+        self.pairs = match_stages(own, taught)
         self.adaptors = nn.ModuleList(
-            nn.Identity() if own == wanted else nn.Linear(own, wanted, bias=False) for own, wanted in widths
+            nn.Identity() if one.width == other.width else nn.Linear(one.width, other.width, bias=False)
+            for one, other in self.pairs
         )
 
     def forward(self, images: Images, labels: Labels) -> Losses:
@@ -92,10 +103,9 @@ class MixACM(Objective):
         with torch.no_grad():
             target, target_maps = self.teacher.forward_intermediates(mixed)
         logits, maps = self.student.forward_intermediates(mixed)
-        own, wanted = self._chosen(maps, self.stages), self._chosen(target_maps, self.teacher_stages)
         distances = (
-            channel_distance(adaptor(channel_means(learnt)), channel_means(taught)).mean()
-            for adaptor, learnt, taught in zip(self.adaptors, own, wanted, strict=True)
+            map_distance(adaptor, maps[own.number], target_maps[taught.number], self.options.side).mean()
+            for adaptor, (own, taught) in zip(self.adaptors, self.pairs, strict=True)
         )
         map_term = sum(distances, start=images.new_zeros(()))
         divergence = distillation(logits, target, self.options.temperature).mean()
@@ -105,81 +115,98 @@ class MixACM(Objective):
         total = weighted + self.options.cross_entropy_weight * label_term
         return Losses(total, {name: term.detach() for name, term in terms.items()})
 
-    @staticmethod
-    def _chosen(maps: list[Tensor], stages: Sequence[int]) -> list[Tensor]:
-        return [maps[stage] for stage in stages]
+
+class Stage(NamedTuple):
+    """A stage of a network: its number and name, the channels of its map, and how many pixels a place stands for."""
+
+    number: int
+    name: str
+    width: int
+    reduction: float
 
 
-def channel_means(maps: Tensor) -> Features:
-    """Averages a stage's map over its places: the activated channel map, n c."""
-    # Channels last, as training keeps them: the gradient of mean((2, 3)) is not, which costs a fifth of a step.
-    precision = torch.promote_types(maps.dtype, torch.float32)
-    return maps.permute(0, 2, 3, 1).flatten(1, 2).mean(1, dtype=precision)
+def map_distance(adaptor: nn.Module, maps: Tensor, reference: Tensor, side: int = 1) -> PerExample:
+    """Computes the squared L2 distance between two maps that are divided by their norms, in [0, 4].
 
-
-def channel_distance(channels: Features, reference: Features) -> PerExample:
-    """Computes the squared L2 distance between two channel vectors that are divided by their norms, in [0, 4]."""
-    own, wanted = (F.normalize(vector, dim=1, eps=1e-8) for vector in (channels.to(reference.dtype), reference))
+    Args:
+        adaptor: brings the channels of the first to those of the second, place by place.
+        maps: n c h w.
+        reference: n d h' w'.
+        side: how many places a side they are averaged to.
+    """
+    side = min(side, *maps.shape[2:], *reference.shape[2:])
+    wanted = _places(reference, side)
+    own = adaptor(_places(maps, side)).to(wanted.dtype)
+    own, wanted = (F.normalize(places.flatten(1), dim=1, eps=1e-8) for places in (own, wanted))
     return (own - wanted).square().sum(1)
 
 
-def match_stages(
-    student: Sequence[str], teacher: Sequence[str], wanted: Sequence[str], wanted_of_teacher: Sequence[str]
-) -> tuple[list[int], list[int]]:
-    """Finds which stage of the student goes with which of the teacher.
+def _places(maps: Tensor, side: int) -> Tensor:
+    """Averages maps to so many places a side, channels last: n side^2 c."""
+    precision = torch.promote_types(maps.dtype, torch.float32)
+    if side > 1:
+        maps = F.adaptive_avg_pool2d(maps.to(precision), side)
+        return maps.permute(0, 2, 3, 1).flatten(1, 2)
+    # Channels last, as training keeps them: the gradient of mean((2, 3)) is not, which costs a fifth of a step.
+    return maps.permute(0, 2, 3, 1).flatten(1, 2).mean(1, keepdim=True, dtype=precision)
 
-    Args:
-        student: the names of the student's stages.
-        teacher: those of the teacher's.
-        wanted: names among the student's, or the one word "all".
-        wanted_of_teacher: names among the teacher's, or the one word "all".
 
-    Returns:
-        The numbers of the student's stages, and of the teacher's, of the same length.
+def match_stages(own: Sequence[Stage], taught: Sequence[Stage]) -> list[tuple[Stage, Stage]]:
+    """Finds which stage of the student goes with which of the teacher, in their order and each at most once.
 
-    Raises:
-        ValueError: when a network has no stages, a name is unknown, or there are not as many of one as of the other.
+    All of the network that has fewer are matched, with those of the other that reduce images most alike and, where
+    several do, are spread most evenly.
     """
-    own, taught = _numbers("student", student, wanted), _numbers("teacher", teacher, wanted_of_teacher)
-    if tuple(wanted) == ALL:
-        own = _spread(own, min(len(own), len(taught)))
-    if tuple(wanted_of_teacher) == ALL:
-        taught = _spread(taught, min(len(own), len(taught)))
-    if len(own) != len(taught):
-        raise ValueError(f"stages of student and teacher must be as many, got {len(own)} and {len(taught)}; name each")
-    return own, taught
+    if len(own) > len(taught):
+        return [(one, other) for other, one in match_stages(taught, own)]
+
+    @cache
+    def best(place: int, after: int) -> tuple[int, float, tuple[int, ...]]:
+        """The least mismatch of the stages from one on with those of the longer one from another on."""
+        if place == len(own):
+            return 0, 0.0, ()
+        even = len(taught) * (place + 1) / len(own) - 1
+        found = []
+        for number in range(after, len(taught) - (len(own) - place) + 1):
+            mismatch, unevenness, numbers = best(place + 1, number + 1)
+            # In whole hundredths of an octave, so that equal ones are equal.
+            octaves = round(100 * abs(log2(own[place].reduction / taught[number].reduction)))
+            found.append((mismatch + octaves, unevenness + (number - even) ** 2, (number, *numbers)))
+        return min(found)
+
+    return list(zip(own, (taught[number] for number in best(0, 0)[2]), strict=True))
 
 
-def _numbers(network: str, stages: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    if not stages:
-        raise ValueError(f"the {network} tells no stages; choose an architecture with timm's feature_info")
+def _chosen(network: str, stages: Sequence[Stage], wanted: Sequence[str]) -> list[Stage]:
+    """Finds stages by their names, or takes all."""
     if tuple(wanted) == ALL:
-        return list(range(len(stages)))
+        return list(stages)
+    named = {stage.name: stage for stage in stages}
     for name in wanted:
-        if name not in stages:
-            near = close_names(name, stages) or f"; it has {', '.join(stages)}"
+        if name not in named:
+            near = close_names(name, list(named)) or f"; it has {', '.join(named)}"
             raise ValueError(f"the {network} has no stage '{name}'{near}")
     if not wanted or len(set(wanted)) < len(wanted):
         raise ValueError(f"stages of the {network} must be named once each, got {', '.join(wanted) or 'none'}")
-    return [stages.index(name) for name in wanted]
+    return [named[name] for name in wanted]
 
 
-def _spread(numbers: list[int], count: int) -> list[int]:
-    """Takes that many of them, evenly from the last one backwards."""
-    return [numbers[len(numbers) * (place + 1) // count - 1] for place in range(count)]
-
-
-def _widths(classifier: PixelClassifier, stages: Sequence[int]) -> list[int]:
-    """Counts the channels of stages' maps by looking at one pair of grey images."""
+def _stages(network: str, classifier: PixelClassifier) -> list[Stage]:
+    """Finds the stages of a network and what their maps are by looking at one pair of grey images."""
+    if not classifier.stages:
+        raise ValueError(f"the {network} tells no stages; choose an architecture with timm's feature_info")
     passes = replace(classifier.passes)
     images = torch.full((2, *classifier.input_size), 0.5, device=classifier.mean.device)
     try:
         with torch.no_grad(), eval_mode(classifier):
             _, maps = classifier.forward_intermediates(images)
-        return [maps[stage].shape[1] for stage in stages]
+        shapes = [(one.shape[1], images.shape[2] / one.shape[2]) for one in maps]
     except Exception as error:  # whatever a foreign architecture raises, the user needs the one sentence
         raise ValueError(
             f"{classifier.architecture} gives no stage maps ({first_line(error)}); choose another one or method"
         ) from error
     finally:
         classifier.passes = passes
+    return [
+        Stage(number, name, *shape) for number, (name, shape) in enumerate(zip(classifier.stages, shapes, strict=True))
+    ]

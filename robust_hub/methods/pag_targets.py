@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robust_hub.attacks import without_float16
 from robust_hub.methods.base import check_same_task
 from robust_hub.models import PixelClassifier, Teacher
 from robust_hub.types import Images, Labels
@@ -99,7 +100,7 @@ class TeacherGradients(nn.Module):
 
     def forward(self, images: Images, labels: Labels, classes: Tensor) -> Tensor:
         """Gives target gradients."""
-        with torch.autocast(images.device.type, enabled=False), torch.enable_grad():
+        with without_float16(images.device.type), torch.enable_grad():
             pixels = images.detach().requires_grad_()
             log_probabilities = F.log_softmax(self.teacher(pixels), 1).gather(1, classes)
             last = classes.shape[1] - 1
@@ -158,20 +159,24 @@ def class_means(batches: Batches, num_classes: int) -> Tensor:
     return 0.5 + means * (contrast / counts.sum()) / means.flatten(1).norm(dim=1).mean()
 
 
-def make_targets(name: str, student: PixelClassifier, teacher: Teacher, batches: Callable[[], Batches]) -> Targets:
+def make_targets(
+    name: str, student: PixelClassifier, teacher: Teacher | None, batches: Callable[[], Batches]
+) -> Targets:
     """Makes the targets of that name: teacher, stored, class-mean, one-image or nearest-neighbour.
 
     Args:
         name: which.
         student: the classifier to train.
-        teacher: the robust classifier, which only its own targets ask.
+        teacher: the robust classifier, which only its own targets ask; None where there is none.
         batches: gives the training images, where they are needed.
 
     Raises:
-        ValueError: when the tasks differ, or a class has no image.
+        ValueError: when the tasks differ, a class has no image, or there is no teacher that is asked.
     """
     classes = student.num_classes
     if name == "teacher":
+        if teacher is None:
+            raise ValueError("the gradients of a teacher need one")
         return TeacherGradients(teacher, student)
     if name == "stored":
         return StoredGradients()

@@ -9,7 +9,8 @@ import torch
 
 from robust_hub.attacks import eval_mode, loss_and_gradient
 from robust_hub.losses import cross_entropy, distillation, kl_divergence
-from robust_hub.methods.base import AttackOptions, Losses, Objective, check_at_least, check_same_task
+from robust_hub.methods.base import Losses, Objective, check_at_least, check_same_task
+from robust_hub.methods.one_step import OneStepOptions, nonlinearity
 from robust_hub.models import PixelClassifier, Teacher
 from robust_hub.threats import Threat
 from robust_hub.types import Images, Logits, Targets
@@ -19,14 +20,13 @@ Target = Literal["clean", "perturbed"]
 
 
 @dataclass(frozen=True)
-class RSLADOptions(AttackOptions):
+class RSLADOptions(OneStepOptions):
     """Where the step goes, and what the student is told there.
 
     Attributes:
         direction: of the step: up the divergence from the teacher's prediction, or up the cross-entropy of the labels.
         target: the teacher's prediction for the image as it is, or for the perturbed one. The former gave more robust
             and less accurate students.
-        noise: radius of the noise that the step starts from, as a multiple of eps.
         clean_weight: of the divergence on images as they are, beside the one on perturbed images.
         temperature: divides the logits of both before the softmax of the loss.
     """
@@ -34,7 +34,6 @@ class RSLADOptions(AttackOptions):
     method: ClassVar[str] = "RSLAD"
     direction: Direction = "divergence"
     target: Target = "clean"
-    noise: float = 2.0
     clean_weight: float = 0.0
     temperature: float = 1.0
 
@@ -60,6 +59,8 @@ class RSLAD(Objective):
         the target may be the prediction for the perturbed image; the gradient is taken in eval mode.
     """
 
+    attacks_in_one_step = True
+
     def __init__(
         self, student: PixelClassifier, teacher: Teacher, threat: Threat, options: RSLADOptions = RSLADOptions()
     ):
@@ -68,7 +69,7 @@ class RSLAD(Objective):
         for name, known in (("direction", get_args(Direction)), ("target", get_args(Target))):
             if getattr(options, name) not in known:
                 raise ValueError(f"RSLAD needs {name} to be one of {', '.join(known)}, got {getattr(options, name)}")
-        check_at_least(0, "RSLAD", noise=options.noise, clean_weight=options.clean_weight)
+        check_at_least(0, "RSLAD", clean_weight=options.clean_weight)
         check_at_least(0.1, "RSLAD", temperature=options.temperature)
         self.student, self.teacher, self.threat, self.options = student, teacher, threat, options
 
@@ -82,15 +83,18 @@ class RSLAD(Objective):
         else:
             perturbed = self._step(noisy, labels, threat, lambda: self._asked(noisy))
             target = self._asked(perturbed)
-        if not options.clean_weight:
-            divergence = distillation(self.student(perturbed), target, options.temperature).mean()
-            return Losses(divergence, {"divergence": divergence.detach()})
-        of_clean = target if options.target == "clean" else self._asked(images)
-        clean_logits, logits = self.student(torch.cat([images, perturbed])).chunk(2)
-        divergence = distillation(logits, target, options.temperature).mean()
-        clean_term = distillation(clean_logits, of_clean, options.temperature).mean()
-        terms = {"divergence": divergence.detach(), "clean": clean_term.detach()}
-        return Losses(divergence + options.clean_weight * clean_term, terms)
+        shown = torch.cat([perturbed, images]) if options.clean_weight else perturbed
+        logits, *clean_logits = self.student(shown).split(len(images))
+        total = distillation(logits, target, options.temperature).mean()
+        terms = {"divergence": total}
+        for each in clean_logits:
+            of_clean = target if options.target == "clean" else self._asked(images)
+            terms["clean"] = distillation(each, of_clean, options.temperature).mean()
+            total = total + options.clean_weight * terms["clean"]
+        if options.linearity_weight:
+            terms["nonlinearity"] = nonlinearity(self.student, images, labels, threat)
+            total = total + options.linearity_weight * terms["nonlinearity"]
+        return Losses(total, {name: term.detach() for name, term in terms.items()})
 
     def _step(self, noisy: Images, labels: Targets, threat: Threat, reference: Callable[[], Logits]) -> Images:
         """Takes one step of length eps from noisy images, which may leave the ball, as those of N-FGSM do.

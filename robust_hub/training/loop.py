@@ -28,6 +28,13 @@ from robust_hub.types import Images, Labels, Targets
 STEPS_BETWEEN_CHECKS = 20
 # A run is saved after so many of its epochs, or after all where it has fewer.
 CHECKPOINTS = 30
+# Robust accuracy that falls to this share of what it was before is a sudden failure.
+FALLEN = 0.5
+FELL = (
+    "warning: after epoch {} the student withstands the attack of validation on {:.1f} % of images, where it was "
+    "{:.1f} % before: it has learnt to fool the one step of training (catastrophic overfitting). The best epoch's "
+    "weights are kept; --linearity-weight 100 guards against it, as more --noise does"
+)
 
 Mixing: TypeAlias = Callable[[Images, Labels], tuple[Images, Targets]]
 
@@ -40,6 +47,7 @@ class TrainState:
         epoch: epochs finished.
         step: optimizer steps taken.
         seconds: training time, validation not counted.
+        most_robust: the best robust validation accuracy so far; a fraction.
         best_score: the best mean of clean and robust validation accuracy so far.
         best_epoch: when that was.
         images: training images seen, on all processes.
@@ -50,6 +58,7 @@ class TrainState:
     step: int = 0
     seconds: float = 0.0
     images: int = 0
+    most_robust: float = 0.0
     best_score: float = -math.inf
     best_epoch: int = 0
     passes: dict[str, Passes] = field(default_factory=dict)
@@ -173,6 +182,7 @@ def fit(
     averaged = ModelEmaV3(student, decay=training.fine_tuning.ema_decay, use_warmup=True)
     best = deepcopy(averaged.module)
     # Of the copies nobody asks more than logits.
+    attacks_in_one_step = accelerator.unwrap_model(objective).attacks_in_one_step
     mixing = fine_tune(accelerator.unwrap_model(objective), training.fine_tuning)
     clip_grad = training.fine_tuning.clip_grad
     accelerator.register_for_checkpointing(scheduler, averaged, best, state)
@@ -198,6 +208,9 @@ def fit(
         _check_finite(accelerator, averaged.module.parameters(), state)
         if validates:
             scores = validate(accelerator, averaged.module)
+            state.most_robust = max(state.most_robust, scores.robust)
+            if attacks_in_one_step and scores.robust < FALLEN * state.most_robust:
+                accelerator.print(FELL.format(state.epoch, 100 * scores.robust, 100 * state.most_robust))
             score = (scores.clean + scores.robust) / 2
             if score >= state.best_score:
                 state.best_score, state.best_epoch = score, state.epoch

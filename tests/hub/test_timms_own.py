@@ -121,7 +121,7 @@ def test_a_teacher_teaches_and_the_card_tells_which_weights_both_are(
     on_the_hub, no_pictures, folders, tmp_path, capsys
 ):
     place, sha256 = pinned(on_the_hub, RESNET), sha256_of(folders[RESNET])
-    transfer.kd(transfer.Config(RESNET, RESNET, SYNTHETIC, Output(tmp_path / "run"), training=TRAINING))
+    transfer.kd(transfer.Config(RESNET, SYNTHETIC, Output(tmp_path / "run"), RESNET, training=TRAINING))
     printed = capsys.readouterr().out
     assert f"the student starts from {place}, weights of sha256 {sha256[:12]}\n" in printed
     told = require_provenance(tmp_path / "run" / "student")

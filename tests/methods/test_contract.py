@@ -20,6 +20,7 @@ from robust_hub.methods import (
     Lifelong,
     Losses,
     MixACM,
+    MixACMOptions,
     NFGSMOptions,
     PAGOptions,
     PGDOptions,
@@ -29,6 +30,7 @@ from robust_hub.methods import (
     RSLADOptions,
     TeacherGradients,
     TRADESOptions,
+    TwoPoint,
     check_same_task,
 )
 from robust_hub.methods.pag_targets import Representatives
@@ -42,9 +44,9 @@ METHODS = {
     "trades": lambda student, teacher: TRADES(student, Linf(8 / 255), TRADESOptions(weight=6.0, steps=2)),
     "rrm": lambda student, teacher: RRM(student, teacher),
     "rrm with projection": lambda student, teacher: RRM(student, teacher, RRMOptions(projection=True)),
-    "igam": lambda student, teacher: IGAM(student, teacher, IGAMOptions(weight=1.0, noise=8 / 255, ramp=0)),
+    "igam": lambda student, teacher: IGAM(student, teacher, IGAMOptions(weight=1.0, noise=8 / 255, ramp=0.0)),
     "igam with discriminator": lambda student, teacher: IGAM(
-        student, teacher, IGAMOptions(weight=1.0, adversarial_weight=2.0, noise=0.0, ramp=0)
+        student, teacher, IGAMOptions(weight=1.0, adversarial_weight=2.0, noise=0.0, ramp=0.0)
     ),
     "kd": lambda student, teacher: KD(student, teacher),
     "ard": lambda student, teacher: ARD(student, teacher, Linf(8 / 255), ARDOptions(steps=2)),
@@ -58,6 +60,11 @@ METHODS = {
     "rslad by labels": lambda student, teacher: RSLAD(
         student, teacher, Linf(8 / 255), RSLADOptions(direction="labels", target="perturbed")
     ),
+    "two-point": lambda student, teacher: TwoPoint(student, teacher),
+    "rrm with the teacher's head": lambda student, teacher: RRM(
+        student, teacher, RRMOptions(projection=True, head="teacher", noise=0.1)
+    ),
+    "mixacm of maps": lambda student, teacher: MixACM(student, teacher, MixACMOptions(side=4)),
     "mixacm": lambda student, teacher: MixACM(student, teacher),
     "pag": lambda student, teacher: PAG(student, Representatives(torch.linspace(0, 1, 576).view(3, 3, 8, 8))),
     "pag of a teacher": lambda student, teacher: PAG(
@@ -77,6 +84,9 @@ TAUGHT = [
     "rslad",
     "rslad at the perturbed image",
     "rslad by labels",
+    "two-point",
+    "rrm with the teacher's head",
+    "mixacm of maps",
     "mixacm",
     "pag of a teacher",
     "lifelong",
@@ -100,6 +110,9 @@ FORWARD = {
     "rslad": {"student": 1 + 1, "teacher": 1},
     "rslad at the perturbed image": {"student": 1 + 2, "teacher": 3},
     "rslad by labels": {"student": 1 + 1, "teacher": 1},
+    "two-point": {"student": 1 + 2, "teacher": 1},
+    "rrm with the teacher's head": {"student": 1, "teacher": 1},
+    "mixacm of maps": {"student": 1, "teacher": 1},
     "mixacm": {"student": 1, "teacher": 1},
     "pag": {"student": 1},
     "pag of a teacher": {"student": 1, "teacher": 1},
@@ -124,6 +137,9 @@ BACKWARD = {
     "rslad": {"student": 1 + 1, "teacher": 0},
     "rslad at the perturbed image": {"student": 1 + 2, "teacher": 0},
     "rslad by labels": {"student": 1 + 1, "teacher": 0},
+    "two-point": {"student": 1 + 2, "teacher": 1},
+    "rrm with the teacher's head": {"student": 1, "teacher": 0},
+    "mixacm of maps": {"student": 1, "teacher": 0},
     "mixacm": {"student": 1, "teacher": 0},
     "pag": {"student": 2 + 1},
     "pag of a teacher": {"student": 3 * 2 + 1, "teacher": 3},
@@ -282,9 +298,11 @@ def test_the_student_is_all_that_most_methods_train(method, create_cnn):
         for name, one in objective.named_parameters()
         if one.requires_grad and not name.startswith("student.")
     }
-    assert others == {"rrm with projection": {"projection"}, "igam with discriminator": {"discriminator"}}.get(
-        method, set()
-    )
+    assert others == {
+        "rrm with projection": {"projection"},
+        "rrm with the teacher's head": {"projection"},
+        "igam with discriminator": {"discriminator"},
+    }.get(method, set())
 
 
 def test_adaptors_are_trained_where_widths_differ(create_cnn):

@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from robust_hub.methods import IGAM, IGAMOptions
-from robust_hub.models import Teacher
+from robust_hub.models import Teacher, create_classifier
+
+
+def paper(**options) -> IGAMOptions:
+    """The paper's objective: the gradient of the loss, and cross-entropy alone beside it."""
+    settings = {"gradient_of": "loss", "divergence_weight": 0.0, "cross_entropy_weight": 1.0, "noise": 0.0, "ramp": 0.0}
+    return IGAMOptions(**{**settings, **options})
 
 
 def naive(by_hand, student, teacher, images, labels) -> tuple[float, float]:
@@ -24,7 +30,7 @@ def naive(by_hand, student, teacher, images, labels) -> tuple[float, float]:
 def test_igam_is_cross_entropy_plus_the_distance_of_input_gradients(create_smooth, by_hand, images, labels, weight):
     student, teacher = create_smooth(), create_smooth()
     cross_entropy, distance = naive(by_hand, student, teacher, images, labels)
-    objective = IGAM(student, Teacher(teacher), IGAMOptions(weight=weight, noise=0.0, ramp=0))
+    objective = IGAM(student, Teacher(teacher), paper(weight=weight))
     losses = objective(images, labels)
     # float32 logits and gradients of order 1.
     assert losses.terms["cross_entropy"].item() == pytest.approx(cross_entropy, abs=1e-5)
@@ -35,12 +41,13 @@ def test_igam_is_cross_entropy_plus_the_distance_of_input_gradients(create_smoot
 def test_without_a_ramp_the_first_step_has_the_full_weight(create_smooth, by_hand, images, labels):
     student, teacher = create_smooth(), create_smooth()
     cross_entropy, distance = naive(by_hand, student, teacher, images, labels)
-    losses = IGAM(student, Teacher(teacher), IGAMOptions(weight=3.0, noise=0.0, ramp=0))(images, labels)
+    losses = IGAM(student, Teacher(teacher), paper(weight=3.0))(images, labels)
     assert losses.total.item() == pytest.approx(cross_entropy + 3 * distance, rel=1e-4)
 
 
 def test_the_weight_rises_over_the_ramp_and_then_stays(create_smooth, images, labels):
-    objective = IGAM(create_smooth(), Teacher(create_smooth()), IGAMOptions(weight=3.0, ramp=3, noise=0.0))
+    objective = IGAM(create_smooth(), Teacher(create_smooth()), paper(weight=3.0, ramp=0.5))
+    objective.steps = 6
     weights = []
     for step in range(6):
         objective.step = step
@@ -52,17 +59,16 @@ def test_the_weight_rises_over_the_ramp_and_then_stays(create_smooth, images, la
     torch.testing.assert_close(weights[3:], torch.full((3,), 3.0), rtol=1e-4, atol=0)
 
 
-def test_igam_of_weight_zero_is_the_cross_entropy(create_smooth, by_hand, images, labels):
-    student, teacher = create_smooth(), create_smooth()
-    cross_entropy, _ = naive(by_hand, student, teacher, images, labels)
-    objective = IGAM(student, Teacher(teacher), IGAMOptions(weight=0.0, noise=0.0, ramp=0))
-    assert objective(images, labels).total.item() == pytest.approx(cross_entropy, abs=1e-5)  # float32 logits of order 1
+def test_igam_that_compares_no_gradients_is_refused(create_smooth):
+    message = "^IGAM compares gradients; give a --weight or --adversarial-weight above 0, or use kd$"
+    with pytest.raises(ValueError, match=message):
+        IGAM(create_smooth(), Teacher(create_smooth()), paper(weight=0.0))
 
 
 def test_a_student_that_is_its_teacher_has_no_gradient_distance(create_cnn, images, labels):
     teacher = create_cnn().eval()
     student = copy.deepcopy(teacher)
-    losses = IGAM(student, Teacher(teacher), IGAMOptions(weight=1.0, noise=0.03, ramp=0))(images, labels)
+    losses = IGAM(student, Teacher(teacher), paper(weight=1.0, noise=0.03))(images, labels)
     # The same float32 operations on both sides.
     assert losses.terms["gradient_distance"].item() == pytest.approx(0, abs=1e-10)
 
@@ -70,7 +76,7 @@ def test_a_student_that_is_its_teacher_has_no_gradient_distance(create_cnn, imag
 def test_the_gradient_for_the_weights_agrees_with_finite_differences(create_smooth, images, labels):
     student, teacher = create_smooth().double(), create_smooth().double()
     images = images.double()
-    objective = IGAM(student, Teacher(teacher), IGAMOptions(weight=0.5, noise=0.0, ramp=0))
+    objective = IGAM(student, Teacher(teacher), paper(weight=0.5))
     parameters = list(student.parameters())
     gradients = torch.autograd.grad(objective(images, labels).total, parameters)
     # Central differences are off by h^2 / 6 times a third derivative of order 100, and by 1e-16 / h from rounding.
@@ -89,7 +95,7 @@ def test_the_gradient_for_the_weights_agrees_with_finite_differences(create_smoo
 def test_the_gradient_distance_teaches_the_student(create_smooth, images, labels):
     # Where the weight is large, a few steps down the total bring the gradients of student and teacher together.
     student = create_smooth()
-    objective = IGAM(student, Teacher(create_smooth()), IGAMOptions(weight=10.0, noise=0.0, ramp=0))
+    objective = IGAM(student, Teacher(create_smooth()), paper(weight=10.0))
     before = objective(images, labels).terms["gradient_distance"]
     optimizer = torch.optim.SGD(student.parameters(), lr=1e-3)
     for _ in range(5):
@@ -105,7 +111,7 @@ def test_student_and_teacher_see_the_same_noisy_images_inside_the_unit_interval(
     for classifier in (student, teacher.classifier):
         classifier.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].detach().clone()))
     images = (3 * images - 1).clamp(0, 1)
-    IGAM(student, teacher, IGAMOptions(weight=1.0, noise=0.1, ramp=0))(images, labels)
+    IGAM(student, teacher, paper(weight=1.0, noise=0.1))(images, labels)
     assert torch.equal(seen[0], seen[1])
     assert seen[0].min() >= 0
     assert seen[0].max() <= 1
@@ -117,22 +123,38 @@ def test_igam_goes_back_twice_through_fused_attention(create_vit, images, labels
     # timm's fused attention has no double backward on CPU.
     student = create_vit()
     assert student.model.blocks[0].attn.fused_attn
-    objective = IGAM(student, Teacher(create_vit()), IGAMOptions(weight=1.0, noise=0.0, ramp=0))
+    objective = IGAM(student, Teacher(create_vit()), paper(weight=1.0))
     objective(images, labels).total.backward()
     assert student.model.blocks[0].attn.qkv.weight.grad.abs().sum() > 0
 
 
-def test_igam_computes_in_float32_under_autocast(create_smooth, images, labels):
-    student, teacher = create_smooth(), create_smooth()
-    expected = IGAM(student, Teacher(teacher), IGAMOptions(weight=1.0, noise=0.0, ramp=0))(images, labels)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = IGAM(student, Teacher(teacher), IGAMOptions(weight=1.0, noise=0.0, ramp=0))(images, labels)
-    assert torch.equal(losses.terms["gradient_distance"], expected.terms["gradient_distance"])
+@pytest.mark.parametrize(
+    ("architecture", "model_args"),
+    [
+        ("resnet18_cifar", {"layers": (1, 1, 1, 1), "channels": (16, 16, 32, 32)}),
+        ("vit_tiny_patch16_224", {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}),
+    ],
+)
+def test_in_bfloat16_the_weights_get_the_gradient_of_float32(architecture, model_args):
+    student, teacher = (
+        create_classifier(architecture, model_args, num_classes=10, image_shape=(3, 32, 32)) for _ in range(2)
+    )
+    images, labels = torch.rand(64, 3, 32, 32), torch.arange(64) % 10
+    objective = IGAM(student, Teacher(teacher), paper(weight=10.0, gradient_of="random-logits")).train()
+
+    def gradient(enabled: bool) -> torch.Tensor:
+        torch.manual_seed(1)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            total = objective(images, labels).total
+        return torch.cat([each.flatten() for each in torch.autograd.grad(total, list(student.parameters()))])
+
+    # Mantissas of 8 bits: each value is off by up to 0.4 %, at random.
+    assert torch.cosine_similarity(gradient(True), gradient(False), dim=0) > 0.99
 
 
 def test_random_logits_compare_a_random_direction_of_the_jacobians(create_smooth, images, labels):
     student, teacher = create_smooth(), create_smooth()
-    objective = IGAM(student, Teacher(teacher), IGAMOptions(weight=1.0, gradient_of="random-logits", noise=0.0, ramp=0))
+    objective = IGAM(student, Teacher(teacher), paper(weight=1.0, gradient_of="random-logits"))
     torch.manual_seed(1)
     distance = objective(images, labels).terms["gradient_distance"].item()
     torch.manual_seed(1)
@@ -151,19 +173,72 @@ def test_random_logits_compare_a_random_direction_of_the_jacobians(create_smooth
     assert distance == pytest.approx(expected / size, rel=1e-4)  # float32 sums of order 1
 
 
+def test_the_teachers_predictions_are_weighed_beside_the_labels(create_smooth, by_hand, images, labels):
+    student, teacher = create_smooth(), create_smooth()
+    learnt, taught = by_hand(student), by_hand(teacher)
+    divergence = cross_entropy = 0.0
+    for image, label in zip(images.double().numpy(), labels.tolist(), strict=True):
+        q, p = learnt.probabilities(image), taught.probabilities(image)
+        divergence += sum(p * np.log(p / q)) / len(images)
+        cross_entropy += learnt.cross_entropy(image, label) / len(images)
+    options = paper(weight=3.0, divergence_weight=2.0, cross_entropy_weight=0.3)
+    losses = IGAM(student, Teacher(teacher), options)(images, labels)
+    assert losses.terms["divergence"].item() == pytest.approx(divergence, abs=1e-5)  # float32 logits of order 1
+    expected = 2 * divergence + 0.3 * cross_entropy + 3 * losses.terms["gradient_distance"].item()
+    assert losses.total.item() == pytest.approx(expected, abs=1e-4)
+
+
 def test_the_logit_term_is_the_mean_square_between_centred_logits(create_smooth, images, labels):
     student, teacher = create_smooth(), create_smooth()
-    losses = IGAM(student, Teacher(teacher), IGAMOptions(weight=0.0, logit_weight=2.0, noise=0.0, ramp=0))(
-        images, labels
-    )
+    losses = IGAM(student, Teacher(teacher), paper(weight=3.0, logit_weight=2.0))(images, labels)
     learnt, taught = (network(images).detach().double().numpy() for network in (student, teacher))
     gap = (learnt - learnt.mean(1, keepdims=True)) - (taught - taught.mean(1, keepdims=True))
     assert losses.terms["logit_distance"].item() == pytest.approx(np.square(gap).mean(), rel=1e-4)
-    assert (losses.total - losses.terms["cross_entropy"]).item() == pytest.approx(2 * np.square(gap).mean(), rel=1e-4)
+    rest = losses.terms["cross_entropy"] + 3 * losses.terms["gradient_distance"]
+    assert (losses.total - rest).item() == pytest.approx(2 * np.square(gap).mean(), rel=1e-4)
+
+
+def test_pooled_gradients_are_compared_by_their_means_over_squares(create_smooth, by_hand, images, labels):
+    student, teacher = create_smooth(), create_smooth()
+    learnt, taught = by_hand(student), by_hand(teacher)
+
+    def pooled(hand, image: np.ndarray, label: int) -> np.ndarray:
+        return hand.input_gradient(image, label).reshape(3, 4, 2, 4, 2).mean((2, 4))
+
+    pairs = list(zip(images.double().numpy(), labels.tolist(), strict=True))
+    gap = sum(np.square(pooled(learnt, *pair) - pooled(taught, *pair)).sum() for pair in pairs)
+    size = sum(np.square(pooled(taught, *pair)).sum() for pair in pairs)
+    losses = IGAM(student, Teacher(teacher), paper(pool=2))(images, labels)
+    assert losses.terms["gradient_distance"].item() == pytest.approx(gap / size, rel=1e-4)  # float32 gradients
+
+
+def test_gradients_are_compared_at_every_so_manieth_step_with_so_many_times_the_weight(create_smooth, images, labels):
+    student, teacher = create_smooth(), create_smooth()
+    objective = IGAM(student, Teacher(teacher), paper(weight=2.0, period=3))
+    objective.steps, compared = 6, []
+    for objective.step in range(6):
+        losses = objective(images, labels)
+        distance = losses.terms.get("gradient_distance", torch.tensor(0.0))
+        compared.append("gradient_distance" in losses.terms)
+        expected = losses.terms["cross_entropy"] + 3 * 2.0 * distance
+        assert losses.total.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert compared == [True, False, False, True, False, False]
+
+
+def test_the_authors_settings_are_those_of_their_runs():
+    options = IGAMOptions.published(mean_square=200.0)
+    assert (options.gradient_of, options.adversarial_weight, options.discriminator_period) == ("probability", 2.0, 5)
+    assert (options.divergence_weight, options.cross_entropy_weight, options.noise) == (0.0, 1.0, 8 / 255)
+    assert options.weight == pytest.approx(4.9e-3 * 200, rel=5e-3)
+    # The last 40,000 of 320,000 steps, all at once.
+    compared = [step for step in range(0, 320_000, 1000) if options.share(step, 320_000)]
+    assert compared == list(range(280_000, 320_000, 1000))
+    assert options.share(280_000, 320_000) == 1
 
 
 def test_before_the_start_the_teacher_is_not_asked_and_nothing_is_differentiated_twice(create_cnn, images, labels):
-    objective = IGAM(create_cnn(), Teacher(create_cnn()), IGAMOptions(weight=1.0, start=2, noise=0.0, ramp=0))
+    objective = IGAM(create_cnn(), Teacher(create_cnn()), paper(weight=1.0, start=2 / 3))
+    objective.steps = 3
     for step in range(3):
         objective.step = step
         objective(images, labels).total.backward()
@@ -199,9 +274,7 @@ def test_the_authors_gamma_is_a_weight_of_ten_b_over_255_squared_times_the_size_
         theirs += 10 * np.square(probability_gradient(learnt, one, label) - wanted).sum()
         size += np.square(255 * wanted).sum() / len(images)
     weight = 10 * len(images) / 65025 * size
-    losses = IGAM(student, Teacher(teacher), IGAMOptions(weight=weight, gradient_of="probability", noise=0.0, ramp=0))(
-        images, labels
-    )
+    losses = IGAM(student, Teacher(teacher), paper(weight=weight, gradient_of="probability"))(images, labels)
     assert weight * losses.terms["gradient_distance"].item() == pytest.approx(theirs, rel=1e-4)  # float32 gradients
     # Their batches of 32.
     assert pytest.approx(4.9e-3, rel=5e-3) == 10 * 32 / 65025
@@ -214,7 +287,7 @@ def adversary(create_smooth, **options) -> IGAM:
         IGAM(
             student,
             Teacher(teacher),
-            IGAMOptions(**{"noise": 0.0, "ramp": 0, **{"weight": 0.5, "adversarial_weight": 2.0, **options}}),
+            paper(**{"weight": 0.5, "adversarial_weight": 2.0, **options}),
         )
         .double()
         .train()
@@ -290,7 +363,8 @@ def test_the_student_learns_from_the_discriminator_at_every_step(create_smooth, 
 
 
 def test_the_ramp_weighs_what_the_student_gets_and_not_what_the_discriminator_learns(create_smooth, images, labels):
-    objective, images = adversary(create_smooth, weight=0.0, ramp=4, discriminator_period=1), images.double()
+    objective, images = adversary(create_smooth, weight=0.0, ramp=1.0, discriminator_period=1), images.double()
+    objective.steps = 4
     weights = [objective.student.model.body[0].weight, objective.discriminator.layers[0][0].weight]
     gradients = []
     for step in (0, 3):  # a quarter of the weight, and all of it
@@ -304,7 +378,7 @@ def test_the_ramp_weighs_what_the_student_gets_and_not_what_the_discriminator_le
 
 
 def test_without_an_adversarial_weight_there_is_no_discriminator(create_smooth, images, labels):
-    objective = IGAM(create_smooth(), Teacher(create_smooth()), IGAMOptions(weight=1.0, noise=0.0, ramp=0))
+    objective = IGAM(create_smooth(), Teacher(create_smooth()), paper(weight=1.0))
     assert objective.discriminator is None
     assert "discriminator" not in objective(images, labels).terms
 
@@ -314,18 +388,20 @@ def test_without_an_adversarial_weight_there_is_no_discriminator(create_smooth, 
     [
         ({"weight": -1.0}, r"IGAM needs weight >= 0, got -1\.0"),
         ({"adversarial_weight": -2.0}, r"IGAM needs adversarial_weight >= 0, got -2\.0"),
-        ({"logit_weight": float("nan")}, "IGAM needs logit_weight >= 0, got nan"),
+        ({"divergence_weight": float("nan")}, "IGAM needs divergence_weight >= 0, got nan"),
         ({"discriminator_period": 0}, "IGAM needs discriminator_period >= 1, got 0"),
         ({"noise": -0.1}, r"IGAM needs noise >= 0, got -0\.1"),
-        ({"start": -1}, "IGAM needs start >= 0, got -1"),
-        ({"ramp": -1}, "IGAM needs ramp >= 0, got -1"),
+        ({"pool": 0}, "IGAM needs pool >= 1, got 0"),
+        ({"period": 0}, "IGAM needs period >= 1, got 0"),
+        ({"start": -0.1}, r"IGAM needs start >= 0, got -0\.1"),
+        ({"ramp": -0.1}, r"IGAM needs ramp >= 0, got -0\.1"),
+        (
+            {"start": 700.0},
+            "IGAM needs start and ramp to be shares of a run, below 1 and at most 1 together, got 700 and 0",
+        ),
     ],
-    ids=["weight", "adversarial weight", "logit weight", "period", "noise", "start", "ramp"],
+    ids=["weight", "adversarial", "divergence", "discriminator", "noise", "pool", "period", "start", "ramp", "steps"],
 )
 def test_an_option_out_of_its_range_is_refused(create_smooth, options, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
-        IGAM(
-            create_smooth(),
-            Teacher(create_smooth()),
-            IGAMOptions(**{"noise": 0.0, "ramp": 0, **{"weight": 1.0, **options}}),
-        )
+        IGAM(create_smooth(), Teacher(create_smooth()), paper(**options))

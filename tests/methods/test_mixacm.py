@@ -1,4 +1,5 @@
 import copy
+import itertools
 
 import numpy as np
 import pytest
@@ -6,10 +7,10 @@ import torch
 from torch import nn
 
 from robust_hub.methods import MixACM, MixACMOptions
-from robust_hub.methods.mixacm import channel_distance, channel_means, match_stages
+from robust_hub.methods.mixacm import Stage, map_distance, match_stages
 from robust_hub.models import Passes, Teacher, create_classifier
 
-FIVE, FOUR, THREE = ["act1", "layer1", "layer2", "layer3", "layer4"], ["s0", "s1", "s2", "s3"], ["a", "b", "c"]
+FIVE = ["act1", "layer1", "layer2", "layer3", "layer4"]
 
 
 def wider():
@@ -163,84 +164,125 @@ def test_to_make_a_mixacm_leaves_counters_modes_and_statistics_of_both_networks(
     assert all(torch.equal(buffer, before[name]) for name, buffer in student.named_buffers())
 
 
-def test_channel_means_average_over_places():
-    maps = torch.randn(2, 3, 4, 5)
-    expected = [[sum(channel.flatten().tolist()) / 20 for channel in one] for one in maps]
-    torch.testing.assert_close(channel_means(maps), torch.tensor(expected))
-
-
 @pytest.mark.parametrize(("factor", "distance"), [(5.0, 0.0), (-0.1, 4.0)])
-def test_the_channel_distance_sees_the_direction_only(factor, distance):
-    channels = torch.randn(4, 7)
+@pytest.mark.parametrize("side", [1, 2])
+def test_the_map_distance_sees_the_direction_only(factor, distance, side):
+    maps = torch.randn(4, 7, 6, 6)
     # Unit vectors in float32.
     torch.testing.assert_close(
-        channel_distance(factor * channels, channels), torch.full((4,), distance), rtol=1e-5, atol=1e-6
+        map_distance(nn.Identity(), factor * maps, maps, side), torch.full((4,), distance), rtol=1e-5, atol=1e-6
     )
 
 
-def test_the_channel_distance_is_twice_one_minus_the_cosine():
-    channels, reference = torch.randn(2, 4, 7)
-    cosines = [
-        np.dot(u, v) / np.sqrt(np.dot(u, u) * np.dot(v, v))
-        for u, v in zip(channels.double().numpy(), reference.double().numpy(), strict=True)
-    ]
-    expected = torch.tensor([2 - 2 * cosine for cosine in cosines], dtype=torch.float32)
-    torch.testing.assert_close(channel_distance(channels, reference), expected, rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("side", [1, 2, 3, 8])
+def test_the_map_distance_is_twice_one_minus_the_cosine_of_maps_averaged_to_so_many_places(side):
+    maps, reference = torch.randn(2, 5, 6, 6), torch.randn(2, 7, 12, 12)
+    adaptor = nn.Linear(5, 7, bias=False)
+    matrix = adaptor.weight.detach().double().numpy()
+    places = min(side, 6)
+    if side == 8:
+        assert places == 6  # never more than either map has
+    expected = []
+    for own, wanted in zip(maps.double().numpy(), reference.double().numpy(), strict=True):
+        u = np.array([matrix @ means for means in block_means(own, places)]).ravel()
+        v = np.array(block_means(wanted, places)).ravel()
+        expected.append(2 - 2 * (u @ v) / np.sqrt((u @ u) * (v @ v)))
+    found = map_distance(adaptor, maps, reference, side)
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float32), rtol=1e-5, atol=1e-5)
+
+
+def block_means(maps: np.ndarray, places: int) -> list[np.ndarray]:
+    """The mean of each channel over each of places x places equal blocks."""
+    side = maps.shape[1] // places
+    corners = [(row * side, column * side) for row in range(places) for column in range(places)]
+    return [maps[:, top : top + side, left : left + side].mean((1, 2)) for top, left in corners]
+
+
+def some_stages(*reductions: float) -> list[Stage]:
+    return [Stage(number, f"s{number}", 8, reduction) for number, reduction in enumerate(reductions)]
+
+
+def numbers(pairs: list[tuple[Stage, Stage]]) -> tuple[list[int], list[int]]:
+    return [own.number for own, _ in pairs], [taught.number for _, taught in pairs]
 
 
 @pytest.mark.parametrize(
-    ("student", "teacher", "expected"),
+    ("own", "taught", "expected"),
     [
-        (FIVE, FIVE, ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])),
-        # The fourth of four goes with the fifth of five, the ones before with their share rounded down.
-        (FIVE, FOUR, ([0, 1, 2, 4], [0, 1, 2, 3])),
-        (FOUR, FIVE, ([0, 1, 2, 3], [0, 1, 2, 4])),
-        (THREE, list("uvwxyz"), ([0, 1, 2], [1, 3, 5])),
-        (["only"], FIVE, ([0], [4])),
+        ([1, 1, 2, 4, 8], [1, 1, 2, 4, 8], ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])),
+        # A ConvNeXt whose first stage halves the image beside a ResNet for 32 px.
+        ([2, 4, 8, 16], [1, 1, 2, 4, 8], ([0, 1, 2, 3], [0, 2, 3, 4])),
+        ([4, 8, 16, 32], [2, 4, 8, 16, 32], ([0, 1, 2, 3], [1, 2, 3, 4])),
+        ([2, 4, 8, 16, 32], [4, 8, 16, 32], ([1, 2, 3, 4], [0, 1, 2, 3])),
+        ([4], [1, 2, 4, 8], ([0], [2])),
+        # Those of a transformer are all alike.
+        ([16, 16, 16], [16] * 6, ([0, 1, 2], [1, 3, 5])),
+        ([16] * 4, [16] * 12, ([0, 1, 2, 3], [2, 5, 8, 11])),
+        # Nothing else fits as well as the one that is alike.
+        ([8, 8], [2, 4, 8, 8, 32], ([0, 1], [2, 3])),
     ],
-    ids=["five and five", "five and four", "four and five", "three and six", "one and five"],
 )
-def test_all_stages_of_both_are_spread_over_the_longer_one(student, teacher, expected):
-    assert match_stages(student, teacher, ["all"], ["all"]) == expected
+def test_stages_that_reduce_images_most_alike_are_matched(own, taught, expected):
+    assert numbers(match_stages(some_stages(*own), some_stages(*taught))) == expected
 
 
-@pytest.mark.parametrize("own", range(1, 13))
-@pytest.mark.parametrize("taught", range(1, 13))
-def test_stages_are_spread_evenly_and_the_last_goes_with_the_last(own, taught):
-    found = match_stages([f"s{i}" for i in range(own)], [f"t{i}" for i in range(taught)], ["all"], ["all"])
-    for numbers, count in zip(found, (own, taught), strict=True):
-        assert len(numbers) == min(own, taught)
-        assert numbers[-1] == count - 1
-        gaps = np.diff([-1, *numbers])
-        assert gaps.min() >= 1
-        assert gaps.max() - gaps.min() <= 1
+@pytest.mark.parametrize("seed", range(20))
+def test_no_other_way_in_order_reduces_images_more_alike(seed):
+    rng = np.random.default_rng(seed)
+    own, taught = (some_stages(*2.0 ** np.sort(rng.integers(0, 6, size))) for size in rng.integers(1, 7, 2))
+
+    def mismatch(one: tuple[Stage, ...], other: tuple[Stage, ...]) -> float:
+        return sum(abs(np.log2(a.reduction / b.reduction)) for a, b in zip(one, other, strict=True))
+
+    count = min(len(own), len(taught))
+    ways = [(a, b) for a in itertools.combinations(own, count) for b in itertools.combinations(taught, count)]
+    found = tuple(zip(*match_stages(own, taught), strict=True))
+    assert found in ways
+    assert mismatch(*found) == min(mismatch(*way) for way in ways)
 
 
-def test_named_stages_go_together_in_their_order():
-    assert match_stages(FIVE, FOUR, ["layer4", "layer1"], ["s3", "s0"]) == ([4, 1], [3, 0])
+def test_stages_of_deep_networks_are_matched_at_once():
+    assert len(match_stages(some_stages(*[16] * 40), some_stages(*[14] * 24))) == 24
 
 
-def test_all_goes_with_as_many_as_are_named_of_the_other():
-    assert match_stages(FIVE, FOUR, ["all"], ["s1", "s3"]) == ([1, 4], [1, 3])
-    assert match_stages(FIVE, FOUR, ["layer1", "layer4"], ["all"]) == ([1, 4], [1, 3])
+def matched(objective: MixACM) -> list[tuple[str, str]]:
+    return [(own.name, taught.name) for own, taught in objective.pairs]
+
+
+def test_named_stages_go_together_in_their_order(create_cnn):
+    options = MixACMOptions(stages=("layer4", "layer1"), teacher_stages=("layer3", "layer2"))
+    assert matched(MixACM(create_cnn(), Teacher(create_cnn()), options)) == [("layer4", "layer3"), ("layer1", "layer2")]
+
+
+def test_all_goes_with_as_many_as_are_named_of_the_other(create_cnn):
+    student, teacher = create_cnn(), Teacher(create_cnn())
+    alike = [("layer1", "layer1"), ("layer3", "layer3")]
+    assert matched(MixACM(student, teacher, MixACMOptions(stages=("layer1", "layer3")))) in (
+        alike,
+        [("layer1", "act1"), ("layer3", "layer3")],
+    )
+    assert matched(MixACM(student, teacher, MixACMOptions(teacher_stages=("layer2", "layer3")))) == [
+        ("layer2", "layer2"),
+        ("layer3", "layer3"),
+    ]
 
 
 @pytest.mark.parametrize(
     ("wanted", "wanted_of_teacher", "message"),
     [
-        (["layer5"], ["s3"], "the student has no stage 'layer5'; close names are layer4, layer3, layer2"),
-        (["layer4"], ["blocks"], "the teacher has no stage 'blocks'; it has s0, s1, s2, s3"),
-        (["layer4"], ["s2", "s3"], "stages of student and teacher must be as many, got 1 and 2; name each"),
-        (FIVE, ["all"], "stages of student and teacher must be as many, got 5 and 4; name each"),
-        (["layer4", "layer4"], ["s2", "s3"], "stages of the student must be named once each, got layer4, layer4"),
+        (["layer5"], ["layer3"], "the student has no stage 'layer5'; close names are layer4, layer3, layer2"),
+        (["layer4"], ["blocks"], "the teacher has no stage 'blocks'; it has act1, layer1, layer2, layer3, layer4"),
+        (["layer4"], ["layer2", "layer3"], "stages of student and teacher must be as many, got 1 and 2; name each"),
+        (["layer4", "layer4"], ["layer2"], "stages of the student must be named once each, got layer4, layer4"),
         (["layer4"], [], "stages of the teacher must be named once each, got none"),
         (["all", "layer4"], ["all"], "the student has no stage 'all'"),
     ],
-    ids=["close", "unknown", "unequal", "more than all", "twice", "none", "all and one"],
+    ids=["close", "unknown", "unequal", "twice", "none", "all and one"],
 )
-def test_stages_that_do_not_match_are_refused(wanted, wanted_of_teacher, message):
+def test_stages_that_do_not_match_are_refused(create_cnn, wanted, wanted_of_teacher, message):
+    options = MixACMOptions(stages=tuple(wanted), teacher_stages=tuple(wanted_of_teacher))
     with pytest.raises(ValueError, match=f"^{message}"):
-        match_stages(FIVE, FOUR, wanted, wanted_of_teacher)
+        MixACM(create_cnn(), Teacher(create_cnn()), options)
 
 
 def test_a_network_without_stages_is_refused(create_cnn, create_smooth):
@@ -264,10 +306,11 @@ def test_a_network_whose_stages_give_no_maps_is_refused(create_cnn, monkeypatch)
         ({"weight": -1.0}, r"MixACM needs weight >= 0, got -1\.0"),
         ({"divergence_weight": -2.0}, r"MixACM needs divergence_weight >= 0, got -2\.0"),
         ({"cross_entropy_weight": -3.0}, r"MixACM needs cross_entropy_weight >= 0, got -3\.0"),
+        ({"side": 0}, "MixACM needs side >= 1, got 0"),
         ({"temperature": 0.0}, r"MixACM needs temperature >= 0\.01, got 0\.0"),
         ({"concentration": 0.0}, r"MixACM needs concentration >= 0\.01, got 0\.0"),
     ],
-    ids=["weight", "divergence weight", "cross-entropy weight", "temperature", "concentration"],
+    ids=["weight", "divergence weight", "cross-entropy weight", "side", "temperature", "concentration"],
 )
 def test_an_option_out_of_its_range_is_refused(create_cnn, options, message):
     with pytest.raises(ValueError, match=f"^{message}$"):

@@ -85,3 +85,36 @@ def test_rrm_measures_features_by_the_distance_it_is_given(create_smooth, by_han
 def test_a_negative_weight_is_refused(create_smooth):
     with pytest.raises(ValueError, match=r"^RRM needs cross_entropy_weight >= 0, got -1\.0$"):
         RRM(create_smooth(), Teacher(create_smooth()), RRMOptions(cross_entropy_weight=-1.0))
+
+
+def test_the_teachers_head_behind_the_projection_is_the_students_one_linear_layer(create_smooth, images, labels):
+    student, teacher = create_smooth(width=4), create_smooth(width=7)
+    objective = RRM(student, Teacher(teacher), RRMOptions(projection=True, head="teacher"))
+    optimizer = torch.optim.SGD([weight for weight in objective.parameters() if weight.requires_grad], lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        objective(images, labels).total.backward()
+        optimizer.step()
+    objective(images, labels)
+    with torch.no_grad():
+        logits, features = student.forward_with_features(images)
+        expected = teacher.model.head(objective.projection(features))
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)  # float32, two products in another order
+    assert student.model.head.weight.grad is None
+
+
+@pytest.mark.parametrize(("noise", "most"), [(0.0, 0.0), (0.1, 0.1)])
+def test_student_and_teacher_see_the_same_noisy_images(create_smooth, images, labels, noise, most):
+    student, teacher = create_smooth(), create_smooth()
+    seen = []
+    for network in (student, teacher):
+        network.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].detach().clone()))
+    RRM(student, Teacher(teacher), RRMOptions(noise=noise))(images, labels)
+    assert torch.equal(*seen)
+    assert most / 2 <= (seen[0] - images).abs().max() <= most + 1e-6
+
+
+def test_the_teachers_head_without_a_projection_is_refused(create_smooth):
+    message = "^--head teacher reads the features behind a projection; give --projection as well$"
+    with pytest.raises(ValueError, match=message):
+        RRM(create_smooth(), Teacher(create_smooth()), RRMOptions(head="teacher"))

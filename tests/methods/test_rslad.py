@@ -64,7 +64,6 @@ def test_the_step_starts_from_noise_and_sees_the_student_in_eval_mode(create_cnn
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"noise": -1.0}, r"RSLAD needs noise >= 0, got -1\.0"),
         ({"clean_weight": -0.1}, r"RSLAD needs clean_weight >= 0, got -0\.1"),
         ({"temperature": 0.0}, r"RSLAD needs temperature >= 0\.1, got 0\.0"),
     ],

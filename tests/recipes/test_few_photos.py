@@ -34,7 +34,7 @@ def photos(folder: Path, *, classes: int) -> str:
 
 def config(teacher: str, tmp_path: Path, *, classes: int = 2, batch_size: int = 4) -> Config:
     source, training = Source(photos(tmp_path / "photos", classes=classes)), TrainingConfig(1, batch_size)
-    return Config(teacher, source=source, output=Output(tmp_path / "run"), training=training, **STUDENT)
+    return Config(teacher=teacher, source=source, output=Output(tmp_path / "run"), training=training, **STUDENT)
 
 
 def test_two_classes_are_learnt_and_a_last_batch_of_one_image_is_left_out(tmp_path, teacher, monkeypatch):

@@ -119,8 +119,17 @@ def test_bad_input_ends_in_one_sentence_and_writes_nothing(tmp_path, teacher):
     assert not (tmp_path / "run").exists()
 
 
+def test_two_point_matching_trains_a_student_of_another_architecture(tmp_path, teacher):
+    result = transfer.two_point(config(teacher, tmp_path / "run"))
+    assert result.classifier.architecture == "vit_tiny_patch16_224"
+    told = json.loads((tmp_path / "run" / "student" / "config.json").read_text())["robustness"]["training"]["passes"]
+    images = told["teacher"]["forward"]
+    assert told["teacher"]["backward"] == images > 0
+    assert told["student"] == {"forward": 3 * images, "backward": 3 * images}
+
+
 @pytest.mark.parametrize(
-    "options", [IGAMOptions(ramp=2), IGAMOptions(gradient_of="random-logits", logit_weight=1.0, start=1)]
+    "options", [IGAMOptions(), IGAMOptions(gradient_of="loss", divergence_weight=0.0, start=0.3, period=2, pool=2)]
 )
 def test_igam_trains_a_student_of_another_architecture(tmp_path, teacher, options):
     result = transfer.igam(config(teacher, tmp_path / "run"), options)
@@ -376,9 +385,9 @@ def test_a_run_that_is_not_there_can_not_be_resumed(tmp_path, teacher):
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
-        (transfer.igam, IGAMOptions(start=3), "--start 3 leaves the gradients none of the 3 steps of 1 epochs"),
         (transfer.igam, IGAMOptions(discriminator_period=2), "--discriminator-period has no effect without --adversar"),
-        (transfer.igam, IGAMOptions(weight=0.0, gradient_of="probability"), "--gradient-of has no effect without"),
+        (transfer.igam, IGAMOptions(weight=0.0), "IGAM compares gradients; give a --weight"),
+        (transfer.rrm, RRMOptions(head="teacher"), "--head teacher reads the features behind a projection"),
         (transfer.mixacm, MixACMOptions(divergence_weight=0.0, temperature=2.0), "--temperature has no effect"),
         (transfer.mixacm, MixACMOptions(weight=0.0, stages=("blocks.0",)), "--stages has no effect without a --weight"),
         (transfer.pag, PAGOptions(weight=0.0, classes_per_image=2), "--classes-per-image has no effect without a --w"),
@@ -389,6 +398,21 @@ def test_an_option_that_would_do_nothing_is_refused_before_anything_is_written(
 ):
     with pytest.raises(ValueError, match=message):
         method(config(teacher, tmp_path / "run"), options)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("targets", ["class-mean", "one-image"])
+def test_pag_by_targets_that_ask_no_teacher_needs_none(tmp_path, targets):
+    result = transfer.pag(config("", tmp_path / "run"), PAGOptions(targets=targets))
+    told = json.loads((tmp_path / "run" / "student" / "config.json").read_text())["robustness"]
+    assert set(told["training"]["passes"]) == {"student"}
+    assert result.classifier.architecture == "vit_tiny_patch16_224"
+
+
+@pytest.mark.parametrize("method", [transfer.kd, transfer.pag, transfer.igam, transfer.two_point])
+def test_a_method_that_learns_from_a_teacher_asks_for_one(tmp_path, method):
+    with pytest.raises(ValueError, match=r"^\w+ learns from a teacher; give --teacher$"):
+        method(config("", tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
@@ -425,5 +449,5 @@ def test_mixed_images_train_whoever_takes_them_and_others_refuse_them(tmp_path, 
     mixed = TrainingConfig(1, 96, lr=0.01, fine_tuning=FineTuningConfig(mixup=1.0, cutmix=1.0, label_smoothing=0.1))
     transfer.rslad(config(teacher, tmp_path / "run", training=mixed))
     with pytest.raises(ValueError, match="IGAM needs one class an image; drop --mixup, --cutmix and --label-smoothing"):
-        transfer.igam(config(teacher, tmp_path / "other", training=mixed), IGAMOptions(ramp=0))
+        transfer.igam(config(teacher, tmp_path / "other", training=mixed), IGAMOptions())
     assert not (tmp_path / "other").exists()

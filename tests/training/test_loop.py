@@ -11,8 +11,9 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from robust_hub.data import Source, load_data, training_loader
-from robust_hub.methods import IGAM, RRM, IGAMOptions, Losses, Objective, Plain
+from robust_hub.methods import IGAM, RRM, AdversarialTraining, IGAMOptions, Losses, NFGSMOptions, Objective, Plain
 from robust_hub.models import Teacher, create_classifier
+from robust_hub.threats import Linf
 from robust_hub.training import TrainingConfig
 from robust_hub.training.loop import Scores, fit
 
@@ -39,6 +40,10 @@ def train(folder: Path, *, resume: bool, method=RRM, validate=None, **options):
     accelerator = Accelerator(cpu=True)
     best, progress = fit(accelerator, objective, loader, TRAINING, validate=validate, checkpoints=folder, resume=resume)
     return {**best.state_dict(), **{f"trained.{k}": v for k, v in student.state_dict().items()}}, progress
+
+
+def fast(student, teacher):
+    return AdversarialTraining(student, Linf(8 / 255), NFGSMOptions())
 
 
 def killed_at(folder: Path, *, call: int, name: str) -> None:
@@ -80,7 +85,7 @@ def uninterrupted(tmp_path_factory):
 
 def test_a_streamed_run_with_noise_that_was_broken_off_resumes_to_the_same_weights(tmp_path, monkeypatch):
     monkeypatch.setattr("robust_hub.data.loaders.IN_MEMORY_BYTES", 0)
-    options = {"method": IGAM, "options": IGAMOptions(weight=0.1, noise=0.1, ramp=0)}
+    options = {"method": IGAM, "options": IGAMOptions(weight=0.1, noise=0.1, ramp=0.0)}
     whole, _ = train(tmp_path / "whole", resume=False, **options)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "broken", resume=True, validate=interrupted_in_the_second_epoch(), **options)
@@ -116,7 +121,7 @@ def test_the_cost_of_a_resumed_run_is_that_of_the_whole(tmp_path):
 
 
 def test_a_double_backward_is_counted_as_one_backward_more(tmp_path):
-    _, progress = train(tmp_path, resume=False, method=IGAM, options=IGAMOptions(weight=0.1, noise=0.0, ramp=0))
+    _, progress = train(tmp_path, resume=False, method=IGAM, options=IGAMOptions(weight=0.1, noise=0.0, ramp=0.0))
     images = 3 * (288 // 64) * 64
     assert (progress.passes["student"].forward, progress.passes["student"].backward) == (images, 3 * images)
     assert (progress.passes["teacher"].forward, progress.passes["teacher"].backward) == (images, images)
@@ -132,6 +137,19 @@ def test_the_best_epoch_on_validation_is_returned(tmp_path):
     weights, progress = train(tmp_path, resume=False, validate=validate)
     assert progress.best_epoch == 2
     assert all(torch.equal(weights[key], seen[1][key]) for key in seen[1])
+
+
+@pytest.mark.parametrize(
+    ("method", "robust", "told"),
+    [(fast, [0.4, 0.1, 0.3], [2]), (fast, [0.4, 0.3, 0.21], []), (RRM, [0.4, 0.1, 0.0], [])],
+    ids=["fallen", "not fallen", "no one-step method"],
+)
+def test_a_student_that_learns_to_fool_the_one_step_of_training_is_told_of(tmp_path, capsys, method, robust, told):
+    scores = iter(robust)
+    train(tmp_path, resume=False, method=method, validate=lambda *_: Scores(0.5, next(scores)))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "catastrophic overfitting" in line]
+    assert [int(line.split("after epoch ")[1].split()[0]) for line in lines] == told
+    assert all("on 10.0 % of images, where it was 40.0 % before" in line for line in lines)
 
 
 class Diverging(Objective):

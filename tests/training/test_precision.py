@@ -7,7 +7,7 @@ from torch import nn
 from robust_hub.attacks import NFGSM, PGD, loss_and_gradient
 from robust_hub.losses import cross_entropy
 from robust_hub.methods import IGAM, PAG, IGAMOptions, PAGOptions, TeacherGradients
-from robust_hub.methods.base import twice_differentiable
+from robust_hub.methods.input_gradients import twice_differentiable
 from robust_hub.models import Teacher
 from robust_hub.threats import L2, Linf
 
@@ -55,7 +55,7 @@ def test_an_attack_in_bfloat16_stays_in_it(create_smooth, images, labels):
 def test_second_derivatives_in_float16_are_those_of_float32(create_cnn, images, labels, method):
     student, teacher = create_cnn().eval(), Teacher(create_cnn())
     objective = {
-        "igam": lambda: IGAM(student, teacher, IGAMOptions(weight=1.0, noise=0.0, ramp=0)),
+        "igam": lambda: IGAM(student, teacher, IGAMOptions(weight=1.0, noise=0.0, ramp=0.0)),
         "pag": lambda: PAG(student, TeacherGradients(teacher, student), PAGOptions(classes_per_image=3)),
     }[method]()
     weight = student.model.conv1.weight

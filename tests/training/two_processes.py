@@ -46,14 +46,16 @@ STUDENTS = {
 METHODS = {
     "plain": lambda student, teacher: Plain(student),
     "rrm": RRM,
-    "igam": lambda student, teacher: IGAM(student, teacher, IGAMOptions(weight=0.1, start=1, ramp=3, noise=0.0)),
+    "igam": lambda student, teacher: IGAM(
+        student, teacher, IGAMOptions(weight=0.1, gradient_of="loss", start=0.25, ramp=0.5, noise=0.0)
+    ),
     "pgd": lambda student, teacher: AdversarialTraining(student, THREAT, PGDOptions(steps=2)),
     "n-fgsm": lambda student, teacher: AdversarialTraining(student, THREAT, NFGSMOptions()),
     "trades": lambda student, teacher: TRADES(student, THREAT, TRADESOptions(weight=6.0, steps=2)),
     "igam with discriminator": lambda student, teacher: IGAM(
         student,
         teacher,
-        IGAMOptions(weight=0.1, adversarial_weight=2.0, discriminator_period=2, start=1, noise=0.0, ramp=0),
+        IGAMOptions(weight=0.1, adversarial_weight=2.0, discriminator_period=2, start=0.25, noise=0.0, ramp=0.0),
     ),
     "kd": KD,
     "ard": lambda student, teacher: ARD(student, teacher, THREAT, ARDOptions(steps=2, cross_entropy_weight=0.5)),
