@@ -9,6 +9,7 @@ from .accuracy import SPOTS as SPOTS
 from .accuracy import Accuracy as Accuracy
 from .accuracy import Check as Check
 from .accuracy import Cost as Cost
+from .accuracy import Difference as Difference
 from .accuracy import Evaluation as Evaluation
 from .class_order import ClassOrder as ClassOrder
 from .class_order import find_class_order as find_class_order

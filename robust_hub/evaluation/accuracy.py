@@ -32,6 +32,42 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """By how much one share of n images exceeds another share of the same images, with its 95 % interval; fractions.
+
+    The interval is exact given how many images the two differ on: Clopper-Pearson for the share of those that speak for
+    the one.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def of(cls, one: np.ndarray, other: np.ndarray) -> "Difference":
+        """Compares two masks of the same images.
+
+        Raises:
+            ValueError: when they are of different numbers of images.
+        """
+        from scipy.stats import binomtest
+
+        if len(one) != len(other):
+            raise ValueError(f"only masks of the same images can be compared, got {len(one)} and {len(other)} images")
+        for_one, differing, n = int((one & ~other).sum()), int((one ^ other).sum()), len(one)
+        if not differing:
+            return cls(0.0, 0.0, 0.0, n)
+        interval = binomtest(for_one, differing).proportion_ci(0.95, method="exact")
+        low, high = (differing / n * (2 * float(share) - 1) for share in (interval.low, interval.high))
+        return cls((2 * for_one - differing) / n, low, high, n)
+
+    def __str__(self) -> str:
+        """Writes the difference in points of a percent, with its sign."""
+        return f"{100 * self.value:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What attacks left of a classifier: the masks, of which accuracies are means; `Report` holds it and all around it.
 
