@@ -11,7 +11,6 @@ that has one is not run again. `table` prints them as docs/which_recipe.md has t
 """
 
 import json
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,12 +24,12 @@ from matplotlib.figure import Figure
 from tabulate import tabulate
 from tqdm import tqdm
 
-from robust_hub.evaluation import Report
-from robust_hub.model_folder import ModelFolder
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.running import ROOT, launch, outcome, passes_of
 
 Place: TypeAlias = tyro.conf.Positional[Path]
 
-ROOT = Path(__file__).resolve().parents[1]
 RESULTS, FIGURE = ROOT / "benchmarks" / "little_data.json", ROOT / "docs" / "which_recipe.png"
 ROBUST = ROOT / "model_cards" / "resnet18_cifar.nfgsm_linf8_cifar10"
 CLASSES = 20
@@ -137,7 +136,7 @@ def small(
     """
     plain = output / "plain_cifar10"
     words = ("transfer.py", "plain", "--teacher", f"local-dir:{ROBUST}", *NETWORK, "--epochs", "6")
-    launch(words, plain, str(cifar10), "linf:8/255", seed=0)
+    launch(words, plain, data=cifar10, threat="linf:8/255", seed=0)
     places = {"robust": ROBUST, "plain": plain / "student"}
     for images in (25, 50, 200, 500):
         for seed in range(SEEDS.get(images, 1)):
@@ -230,29 +229,14 @@ def run_all(
                   if word.startswith("{") and not word.startswith('{"') else word for word in recipe.words]  # fmt: skip
         batch = () if words else ("--batch-size", "64")
         test = ("--test-images", "100" if data == "photos" else "500")
-        launch((*filled, *epochs, *batch, *words, *test), place, source, threat, seed=seed)
+        launch((*filled, *epochs, *batch, *words, *test), place, data=source, threat=threat, seed=seed)
         if key not in done:
-            write(cell_of(place / "student", data, images, recipe.name, seed))
+            write(cell_of(place, data, images, recipe.name, seed))
 
 
 def names_in(recipe: Recipe) -> list[str]:
     """Names the rows or models that a recipe starts from."""
     return [word[1:-1] for word in recipe.words if word.startswith("{") and word.endswith("}") and '"' not in word]
-
-
-def launch(words: tuple[str, ...], place: Path, source: str, threat: str, *, seed: int) -> None:
-    """Runs a recipe, or goes on with it where it was killed; what has ended already is left as it is."""
-    if (place / "student" / "evaluation.json").is_file():
-        return
-    script, *options = words
-    command = [str(Path(sys.executable).with_name("accelerate")), "launch", "--quiet", "--cpu", "--num_processes", "1"]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["--num_cpu_threads_per_process", "2", str(ROOT / "recipes" / script), *options]
-    command += ["--data", source, "--threat", threat, "--seed", str(seed), "--output", str(place)]
-    command += ["--resume"] if place.exists() else []
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with place.with_suffix(".log").open("a") as log:
-        subprocess.run(command, check=True, stdout=log, stderr=log, cwd=ROOT)
 
 
 def few_of(cifar100: Path, folder: Path, images: int, seed: int) -> None:
@@ -277,16 +261,13 @@ def few_of(cifar100: Path, folder: Path, images: int, seed: int) -> None:
     unfinished.rename(folder)
 
 
-def cell_of(student: Path, data: str, images: int, recipe: str, seed: int) -> Cell:
+def cell_of(place: Path, data: str, images: int, recipe: str, seed: int) -> Cell:
     """Reads what came of a run."""
-    report, provenance = Report.read(student), ModelFolder.at(student).provenance
-    assert provenance is not None
-    assert provenance.training is not None
-    cost, measured = provenance.training, report.evaluation
-    passes = sum(count for counts in cost.passes.values() for count in counts.values())
-    clean, robust = 100 * measured.clean_accuracy.value, 100 * measured.robust_accuracy.value
-    n = measured.clean_accuracy.n
-    return Cell(data, images, recipe, seed, clean, robust, n, passes, round(cost.seconds, 1), cost.hardware)
+    report, cost = outcome(place)
+    clean, robust = report.evaluation.clean_accuracy, report.evaluation.robust_accuracy
+    accuracies = 100 * clean.value, 100 * robust.value
+    seconds = round(cost.seconds, 1)
+    return Cell(data, images, recipe, seed, *accuracies, clean.n, passes_of(cost), seconds, cost.hardware)
 
 
 def read() -> list[Cell]:

@@ -1,11 +1,12 @@
-"""Time of one step of each method over the time of the passes it cannot avoid.
+"""Time of one step of each method over that of a plain training step, and over the passes it cannot avoid.
 
-    python benchmarks/method_step.py [METHOD ...]
+    OMP_NUM_THREADS=1 python benchmarks/method_step.py [METHOD ...] [--bf16]
 
 The floor is made of bare passes on the same networks and images, in eager mode: the student's forward and backward pass
 with a cross-entropy and the teacher's forward pass without gradients; for IGAM and PAG the teacher's and the student's
-input gradients and the way back through the student's as well; for ARD the attack's gradients. Both are timed in turns
-in one run, so that a change of the machine's speed meets both; the ratio is the median of the turns' own ratios.
+input gradients and the way back through the student's as well; for two-point matching the input gradients of both and
+the student at two points; for RSLAD and ARD the attack's gradients. All are timed in turns in one run, so that a change
+of the machine's speed meets all; a ratio is the median of the turns' own ratios.
 """
 
 import statistics
@@ -26,12 +27,14 @@ from robust_hub.methods import (
     KD,
     PAG,
     RRM,
+    RSLAD,
     ARDOptions,
     IGAMOptions,
     Lifelong,
     MixACM,
     Objective,
     TeacherGradients,
+    TwoPoint,
 )
 from robust_hub.models import PixelClassifier, Teacher, create_classifier
 from robust_hub.threats import Linf
@@ -46,17 +49,20 @@ METHODS: dict[str, Callable[[PixelClassifier, Teacher], Objective]] = {
     "mixacm": MixACM,
     "kd": KD,
     "lifelong": Lifelong,
-    "igam": lambda student, teacher: IGAM(student, teacher, IGAMOptions(weight=1.0, noise=0.0, ramp=0)),
+    "igam": lambda student, teacher: IGAM(student, teacher, IGAMOptions(weight=1.0, noise=0.0, ramp=0.0)),
     "pag": lambda student, teacher: PAG(student, TeacherGradients(teacher, student)),
+    "rslad": lambda student, teacher: RSLAD(student, teacher, THREAT),
+    "two-point": TwoPoint,
     "ard": lambda student, teacher: ARD(student, teacher, THREAT, ARDOptions(steps=ATTACK_STEPS)),
 }
 
 
-def main(methods: tyro.conf.Positional[tuple[str, ...]] = tuple(METHODS)) -> None:
+def main(methods: tyro.conf.Positional[tuple[str, ...]] = tuple(METHODS), *, bf16: bool = False) -> None:
     """Times the methods and prints the table.
 
     Args:
         methods: which.
+        bf16: computes under autocast to bfloat16, as runs with --mixed_precision bf16 do.
     """
     rows = []
     for method in methods:
@@ -68,65 +74,97 @@ def main(methods: tyro.conf.Positional[tuple[str, ...]] = tuple(METHODS)) -> Non
         )
         objective = METHODS[method](student, Teacher(teacher)).to(memory_format=torch.channels_last).train()
         networks = student.model, teacher.model
-        low, ratio, high, step, floor = compare(
-            lambda: objective(images, labels).total.backward(),  # noqa: B023
-            lambda: FLOORS[method](networks, images, labels),  # noqa: B023
-            student,
-        )
-        rows.append([method, 1000 * step, 1000 * floor, ratio, f"{low:.3f} to {high:.3f}"])
-    print(f"batches of {BATCH}, {TURNS} turns, {torch.get_num_threads()} threads; wanted at most 1.10")
-    headers = ["method", "step ms", "floor ms", "ratio", "quartiles"]
-    print(tabulate(rows, headers, tablefmt="github", floatfmt=(".0f", ".0f", ".0f", ".3f")))
+        parts: dict[str, Callable[[], torch.Tensor]] = {
+            "step": lambda: objective(images, labels).total,  # noqa: B023
+            "plain": lambda: F.cross_entropy(student(images), labels),  # noqa: B023
+            "floor": lambda: FLOORS[method](networks, images, labels),  # noqa: B023
+        }
+        seconds = time_in_turns(parts, student, bf16=bf16)
+        over_floor, over_plain = (ratios(seconds["step"], seconds[other]) for other in ("floor", "plain"))
+        spread = f"{over_floor[0]:.3f} to {over_floor[2]:.3f}"
+        rows.append([method, 1000 * statistics.median(seconds["step"]), over_plain[1], over_floor[1], spread])
+    precision = "bfloat16" if bf16 else "float32"
+    print(
+        f"batches of {BATCH}, {TURNS} turns, {torch.get_num_threads()} threads, {precision}; over passes: at most 1.10"
+    )
+    headers = ["method", "step ms", "over a plain step", "over its passes", "quartiles"]
+    print(tabulate(rows, headers, tablefmt="github", floatfmt=("", ".0f", ".2f", ".3f", "")))
 
 
-def compare(step: Callable[[], None], floor: Callable[[], None], student: PixelClassifier) -> tuple[float, ...]:
-    """Gives the quartiles of the ratio, and the median seconds of a step and of its floor."""
-    seconds = {step: [], floor: []}
+def time_in_turns(
+    parts: dict[str, Callable[[], torch.Tensor]], student: PixelClassifier, *, bf16: bool
+) -> dict[str, list[float]]:
+    """Takes the seconds of each part and its way back, again and again, in an order that changes."""
+    seconds: dict[str, list[float]] = {name: [] for name in parts}
     for turn in trange(TURNS + WARM_UP, desc="turns", leave=False):
-        for part in (step, floor) if turn % 2 else (floor, step):
+        for name in list(parts)[:: -1 if turn % 2 else 1]:
+            student.train()
             start = time.perf_counter()
-            part()
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+                total = parts[name]()
+            total.backward()
             elapsed = time.perf_counter() - start
             student.zero_grad()
             if turn >= WARM_UP:
-                seconds[part].append(elapsed)
-    ratios = [a / b for a, b in zip(seconds[step], seconds[floor], strict=True)]
-    return *statistics.quantiles(ratios), statistics.median(seconds[step]), statistics.median(seconds[floor])
+                seconds[name].append(elapsed)
+    return seconds
 
 
-def forward_floor(networks: Networks, images: torch.Tensor, labels: torch.Tensor) -> None:
+def ratios(one: list[float], other: list[float]) -> list[float]:
+    """Gives the quartiles of the turns' own ratios."""
+    return statistics.quantiles([a / b for a, b in zip(one, other, strict=True)])
+
+
+def forward_floor(networks: Networks, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Student forward and backward, teacher forward."""
     student, teacher = networks
     with torch.no_grad():
         teacher(images)
-    F.cross_entropy(student(images), labels).backward()
+    return F.cross_entropy(student(images), labels)
 
 
-def double_backward_floor(networks: Networks, images: torch.Tensor, labels: torch.Tensor) -> None:
+def double_backward_floor(networks: Networks, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The input gradients of both, and the way back through the student's and through its logits."""
     student, teacher = networks
     pixels = images.clone().requires_grad_()
     torch.autograd.grad(F.cross_entropy(teacher(pixels), labels, reduction="sum"), pixels)
     losses = F.cross_entropy(student(pixels), labels, reduction="none")
     (gradient,) = torch.autograd.grad(losses.sum(), pixels, create_graph=True)
-    (losses.mean() + gradient.square().sum()).backward()
+    return losses.mean() + gradient.square().sum()
 
 
-def attack_floor(networks: Networks, images: torch.Tensor, labels: torch.Tensor) -> None:
+def attack_floor(networks: Networks, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The student's input gradients, one a step of the attack, in eval mode, and then as without an attack."""
-    student, _ = networks
-    student.eval()
     for _ in range(ATTACK_STEPS):
-        pixels = images.clone().requires_grad_()
-        torch.autograd.grad(F.cross_entropy(student(pixels), labels, reduction="sum"), pixels)
-    student.train()
-    forward_floor(networks, images, labels)
+        input_gradient(networks[0], images, labels)
+    return forward_floor(networks, images, labels)
 
 
-def lifelong_floor(networks: Networks, images: torch.Tensor, labels: torch.Tensor) -> None:
+def one_step_floor(networks: Networks, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The student's input gradient, in eval mode, and then as without a step."""
+    input_gradient(networks[0], images, labels)
+    return forward_floor(networks, images, labels)
+
+
+def two_point_floor(networks: Networks, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The input gradients of both, and the student forward and backward at two points."""
+    for network in networks:
+        input_gradient(network, images, labels)
+    return F.cross_entropy(networks[0](torch.cat([images, images])), labels.repeat(2))
+
+
+def input_gradient(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
+    """Computes it in eval mode."""
+    mode = network.training
+    pixels = images.clone().requires_grad_()
+    torch.autograd.grad(F.cross_entropy(network.eval()(pixels), labels, reduction="sum"), pixels)
+    network.train(mode)
+
+
+def lifelong_floor(networks: Networks, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """As `forward_floor`, with a student in eval mode."""
     networks[0].eval()
-    forward_floor(networks, images, labels)
+    return forward_floor(networks, images, labels)
 
 
 FLOORS = dict.fromkeys(METHODS, forward_floor) | {
@@ -134,6 +172,8 @@ FLOORS = dict.fromkeys(METHODS, forward_floor) | {
     "igam": double_backward_floor,
     "pag": double_backward_floor,
     "ard": attack_floor,
+    "rslad": one_step_floor,
+    "two-point": two_point_floor,
 }
 
 

@@ -1,0 +1,148 @@
+"""When transfer pays: each method against fast adversarial training of the same student, by price, on CIFAR-10.
+
+    python benchmarks/price.py run CIFAR10 [--only NAME ...] [--seeds 3]
+    python benchmarks/price.py table
+
+The student is trained by N-FGSM for a quarter, half, once and twice the passes that made the small teacher, which gives
+a line of clean and of robust accuracy against price; each method is a point beside it. A run is a line of
+benchmarks/price.json; one that is there is not run again, and one that was killed goes on. `table` prints them, each
+against the N-FGSM run of the same seed that comes nearest in passes, and draws docs/price.png.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from tabulate import tabulate
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.running import ROOT, Trial, add_trial, launch, read_trials
+from benchmarks.search import ADAMW, LARGE, SMALL, resnet
+
+TRIALS, FIGURE = ROOT / "benchmarks" / "price.json", ROOT / "docs" / "price.png"
+TESTED = 1_000
+# Passes of the small teacher's training, forward and backward.
+TEACHERS = 2 * 1_797_120
+FAST = "N-FGSM"
+NATURAL, PERTURBED = "natural images only", "few perturbed images"
+NO_TEACHER = "adversarial training"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A point.
+
+    Attributes:
+        name: of the method and its teacher.
+        kind: what the student sees.
+        words: of the command line.
+        epochs: of training.
+        teacher: its name; none where there is none.
+    """
+
+    name: str
+    kind: str
+    words: tuple[str, ...]
+    epochs: int
+    teacher: str = ""
+
+
+def fast(epochs: int) -> Run:
+    """A point of the line."""
+    return Run(f"{FAST}, {epochs} epochs", NO_TEACHER, ("adversarial_training.py", "n-fgsm"), epochs)
+
+
+def taught(name: str, kind: str, epochs: int, *words: str) -> list[Run]:
+    """A method with each of the two teachers."""
+    command = ("transfer.py", *words)
+    return [
+        Run(f"{name}, {size} teacher", kind, command, epochs, teacher)
+        for size, teacher in (("large", LARGE), ("small", SMALL))
+    ]
+
+
+RUNS = [
+    fast(5),
+    fast(10),
+    *taught("RSLAD", PERTURBED, 8, "rslad"),
+    *taught("RRM", NATURAL, 13, "rrm", "--projection"),
+    *taught("MixACM", NATURAL, 13, "mixacm"),
+    *taught("two-point", PERTURBED, 5, "two-point", *ADAMW),
+    *taught("IGAM", NATURAL, 6, "igam", *ADAMW),
+    *taught("PAG", NATURAL, 6, "pag", *ADAMW),
+    fast(20),
+    fast(40),
+]
+
+
+def run(
+    cifar10: tyro.conf.Positional[Path],
+    output: Path = Path("runs/price"),
+    *,
+    only: tuple[str, ...] = (),
+    seeds: int = 1,
+) -> None:
+    """Runs what is missing.
+
+    Args:
+        cifar10: folder of CIFAR-10.
+        output: where the runs write.
+        only: runs, by the beginning of their names; all where there is none.
+        seeds: how many of each.
+    """
+    wanted = [each for each in RUNS if not only or each.name.startswith(only)]
+    for seed in range(seeds):
+        for each in tqdm(wanted, desc=f"seed {seed}"):
+            if (each.name, seed) in {(trial.name, trial.seed) for trial in read_trials(TRIALS)}:
+                continue
+            place = output / f"{each.name.replace(' ', '-').replace(',', '')}_{seed}"
+            words = [*each.words, *(("--teacher", each.teacher) if each.teacher else ()), *resnet()]
+            words += ["--epochs", str(each.epochs), "--test-images", str(TESTED)]
+            launch(words, place, data=cifar10, threat="linf:8/255", seed=seed)
+            add_trial(TRIALS, Trial.of(place, each.name, seed))
+
+
+def table() -> None:
+    """Prints the table and draws the figure."""
+    trials, kinds = read_trials(TRIALS), {each.name: each.kind for each in RUNS}
+    rows = []
+    for trial in trials:
+        clean, robust = trial.accuracies
+        cells = [trial.name, kinds[trial.name], trial.seed, str(clean), str(robust)]
+        cells += [f"{trial.passes / TEACHERS:.2f}", f"{trial.seconds:,}"]
+        line = [other for other in trials if other.name.startswith(FAST) and other.seed == trial.seed]
+        if trial.name.startswith(FAST) or not line:
+            rows.append([*cells, "", "", ""])
+            continue
+        nearest = min(line, key=lambda other: abs(other.passes - trial.passes))
+        rows.append([*cells, nearest.name, *map(str, trial.against(nearest))])
+    headers = ["method", "the student sees", "seed", "clean %", "PGD-50 %", "passes over the small teacher's", "s"]
+    print(tabulate(rows, [*headers, "against", "clean", "robust"], tablefmt="github", disable_numparse=True))
+    draw(trials, kinds)
+
+
+def draw(trials: list[Trial], kinds: dict[str, str]) -> None:
+    """Draws clean and robust accuracy against price."""
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    panels: list[Axes] = list(figure.subplots(1, 2))
+    for panel, place, what in zip(panels, (0, 1), ("clean", "robust, PGD-50 at linf 8/255"), strict=True):
+        line = sorted((trial for trial in trials if trial.name.startswith(FAST)), key=lambda trial: trial.passes)
+        values = [100 * trial.accuracies[place].value for trial in line]
+        panel.plot([trial.passes / TEACHERS for trial in line], values, color="black", marker="o", label=FAST)
+        for number, trial in enumerate(trial for trial in trials if not trial.name.startswith(FAST)):
+            marker = "s" if kinds[trial.name] == NATURAL else "^"
+            value = 100 * trial.accuracies[place].value
+            panel.plot(trial.passes / TEACHERS, value, marker, color=f"C{number % 10}", label=trial.name)
+        panel.set(xscale="log", xlabel="passes over those of the small teacher", ylabel=f"{what} (%)")
+        panel.grid(alpha=0.3)
+    panels[1].legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1), title="squares: natural images only")
+    figure.savefig(FIGURE, dpi=120)
+
+
+if __name__ == "__main__":
+    tyro.extras.subcommand_cli_from_dict({"run": run, "table": table})

@@ -1,0 +1,114 @@
+"""Runs a recipe as its users do, in a process of its own, and reads what came of it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from robust_hub.evaluation import Accuracy, Difference, Report
+from robust_hub.model_folder import ModelFolder, TrainingCost
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def launch(words: Sequence[str], place: Path, *, data: Path | str, threat: str, seed: int) -> None:
+    """Runs a recipe, or goes on with it where it was killed; what has ended already is left as it is.
+
+    Args:
+        words: the recipe's file and its options.
+        place: where it writes; what it prints goes beside it.
+        data: folder or name of the images.
+        threat: as the recipes take it.
+        seed: of the run.
+    """
+    if (place / "student" / "evaluation.json").is_file():
+        return
+    script, *options = words
+    command = [str(Path(sys.executable).with_name("accelerate")), "launch", "--quiet", "--cpu", "--num_processes", "1"]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    command += ["--num_cpu_threads_per_process", "2", str(ROOT / "recipes" / script), *options]
+    command += ["--data", str(data), "--threat", threat, "--seed", str(seed), "--output", str(place)]
+    command += ["--resume"] if place.exists() else []
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.with_suffix(".log").open("a") as log:
+        subprocess.run(command, check=True, stdout=log, stderr=log, cwd=ROOT)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of a run.
+
+    Attributes:
+        name: of what was run.
+        seed: of the run.
+        clean: which of the tested images were classified rightly, a digit each.
+        robust: which of them withstood PGD-50.
+        passes: of all networks, forward and backward, an image each.
+        seconds: of training.
+        hardware: on which.
+    """
+
+    name: str
+    seed: int
+    clean: str
+    robust: str
+    passes: int
+    seconds: int
+    hardware: str
+
+    @classmethod
+    def of(cls, place: Path, name: str, seed: int) -> "Trial":
+        """Reads what a run measured and cost."""
+        report, cost = outcome(place)
+        masks = ("".join(map(str, mask.astype(int))) for mask in (report.evaluation.clean, report.evaluation.robust))
+        return cls(name, seed, *masks, passes_of(cost), round(cost.seconds), cost.hardware)
+
+    @property
+    def accuracies(self) -> tuple[Accuracy, Accuracy]:
+        """Clean and robust."""
+        return Accuracy.of(_bits(self.clean)), Accuracy.of(_bits(self.robust))
+
+    def against(self, other: "Trial") -> tuple[Difference, Difference]:
+        """By how much it is more accurate and more robust than another on the same images."""
+        clean = Difference.of(_bits(self.clean), _bits(other.clean))
+        return clean, Difference.of(_bits(self.robust), _bits(other.robust))
+
+
+def read_trials(file: Path) -> list[Trial]:
+    """Reads the trials so far."""
+    return [Trial(**trial) for trial in json.loads(file.read_text())] if file.is_file() else []
+
+
+def add_trial(file: Path, trial: Trial) -> None:
+    """Adds a trial to those there are."""
+    lines = ",\n".join(json.dumps(asdict(each)) for each in [*read_trials(file), trial])
+    file.write_text(f"[\n{lines}\n]\n")
+
+
+def verdict(difference: Difference) -> str:
+    """Says in a word what a paired interval says."""
+    if difference.low > 0:
+        return "more"
+    return "less" if difference.high < 0 else "as"
+
+
+def _bits(mask: str) -> np.ndarray:
+    return np.array([digit == "1" for digit in mask])
+
+
+def outcome(place: Path) -> tuple[Report, TrainingCost]:
+    """Reads what a run measured on its test images, and what it cost."""
+    folder = place / "student"
+    provenance = ModelFolder.at(folder).provenance
+    assert provenance is not None
+    assert provenance.training is not None
+    return Report.read(folder), provenance.training
+
+
+def passes_of(cost: TrainingCost) -> int:
+    """Counts the passes of all networks, forward and backward, an image each."""
+    return sum(count for counts in cost.passes.values() for count in counts.values())

@@ -1,0 +1,226 @@
+"""Looks for the best form of each method, on images held out of CIFAR-10's training set.
+
+    python benchmarks/search.py run CIFAR10 [--only NAME ...] [--seeds 3]
+    python benchmarks/search.py table
+
+Every variant learns from the same 10,000 training images for about as many passes, forward and backward of all
+networks together, and is tested on the same 1,000 others of the training set. The test set is not touched. Each trial
+is a line of benchmarks/search.json and a row of benchmarks/LOG.md, which is added to and never rewritten; a trial that
+is there is not run again, and one that was killed goes on. What it is held against is fast adversarial training of the
+same student at the same price, on the same images.
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import tyro
+from datasets import load_dataset
+from tabulate import tabulate
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.running import ROOT, Trial, add_trial, launch, read_trials, verdict
+
+Place: TypeAlias = tyro.conf.Positional[Path]
+
+TRIALS, LOG = ROOT / "benchmarks" / "search.json", ROOT / "benchmarks" / "LOG.md"
+TRAINING, HELD_OUT = 10_000, 1_000
+# Passes for each training image, forward and backward, of student and teacher together.
+BUDGET = 40
+SMALL = "local-dir:" + str(ROOT / "model_cards" / "resnet18_cifar.nfgsm_linf8_cifar10")
+LARGE = "local-dir:" + str(ROOT / "model_cards" / "preact_resnet18_cifar.trades_linf8_cifar10")
+ADAMW = ("--optimizer", "adamw", "--lr", "0.003", "--weight-decay", "0.05")
+FAST = "N-FGSM"
+ABOUT = (
+    f"Each variant of benchmarks/search.py learns from the same {TRAINING:,} images of CIFAR-10's training set for "
+    f"about {BUDGET} passes an image, forward and backward of all networks together, and is tested on {HELD_OUT:,} "
+    f"others of the training set. Differences are to {FAST} adversarial training of the usual student with the same "
+    "seed, on the same images, with paired 95 % intervals; the verdict is what these say. Rows are only added."
+)
+MEASURED = [
+    "seed",
+    "clean",
+    "PGD-50",
+    "1000 passes",
+    "s",
+    f"clean, against {FAST}",
+    f"robust, against {FAST}",
+    "verdict",
+]
+
+
+def resnet(**model_args: object) -> tuple[str, ...]:
+    """The student with other arguments."""
+    usual = {"channels": [32, 64, 128, 256], "output_stride": 8}
+    return "--student", "resnet10t", "--student-args", json.dumps({**usual, **model_args})
+
+
+USUAL = resnet()
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of the log.
+
+    Attributes:
+        name: of the method and what is special.
+        why: what was expected of it.
+        words: of the recipe's command line.
+        price: passes that an image takes in one epoch, of all networks; those of the budget are divided by it.
+        teacher: to learn from; none where the recipe takes none.
+        student: to teach.
+    """
+
+    name: str
+    why: str
+    words: tuple[str, ...]
+    price: float
+    teacher: str = LARGE
+    student: tuple[str, ...] = USUAL
+
+    @property
+    def epochs(self) -> int:
+        """So many as the budget buys."""
+        return max(1, round(BUDGET / self.price))
+
+    @property
+    def command(self) -> list[str]:
+        """The recipe and its options."""
+        taught = ["--teacher", self.teacher] if self.teacher else []
+        return [*self.words, *taught, *self.student, "--epochs", str(self.epochs)]
+
+
+def rslad(
+    name: str, why: str, *words: str, price: float = 5, teacher: str = LARGE, student: tuple[str, ...] = USUAL
+) -> Variant:
+    """A variant of one-step distillation."""
+    return Variant(f"rslad, {name}", why, ("transfer.py", "rslad", *words), price, teacher, student)
+
+
+def two_point(name: str, why: str, *words: str) -> Variant:
+    """A variant of two-point matching."""
+    return Variant(f"two-point, {name}", why, ("transfer.py", "two-point", *ADAMW, *words), 8)
+
+
+def igam(name: str, why: str, *words: str, price: float = 6) -> Variant:
+    """A variant of input gradient matching."""
+    return Variant(f"igam, {name}", why, ("transfer.py", "igam", *ADAMW, *words), price)
+
+
+def rrm(name: str, why: str, *words: str) -> Variant:
+    """A variant of feature matching, behind a projection."""
+    return Variant(f"rrm, {name}", why, ("transfer.py", "rrm", "--projection", *words), 3)
+
+
+VARIANTS = [
+    Variant(FAST, "what everything else is held against", ("adversarial_training.py", "n-fgsm"), 4, teacher=""),
+    rslad("default", "the teacher's clean prediction, up the divergence"),
+    rslad("of the small teacher", "whether a better teacher is worth its passes", teacher=SMALL),
+    rslad("up the labels' loss", "the step of N-FGSM, the target of a teacher", "--direction", "labels"),
+    rslad("target at the perturbed image", "more accurate, less robust", "--target", "perturbed", price=6),
+    rslad("less noise", "the step reaches further from the image", "--noise", "1"),
+    rslad("a clean term", "Zi et al. weigh it by a sixth", "--clean-weight", "0.2", price=7),
+    rslad("temperature 2", "softer targets tell more of the other classes", "--temperature", "2"),
+    rslad("eps grows", "the student learns the task first", "--eps-warmup", "0.3"),
+    rslad("AdamW", "the gradient terms need it; does this?", *ADAMW),
+    rslad("SiLU", "a smooth student follows a step better", student=resnet(act_layer="silu")),
+    rslad("half as wide again", "a larger student at the same passes", student=resnet(channels=[48, 96, 192, 384])),
+    two_point("default", "IGAM's gradient distance without second derivatives"),
+    two_point("weight 3", "gradients count more", "--weight", "3"),
+    two_point("weight 10", "gradients count far more", "--weight", "10"),
+    two_point("radius 8/255", "slopes over the whole ball", "--radius", "0.0314"),
+    igam("default", "gradients of random logits, the teacher's predictions and a little of the labels"),
+    igam("weight 3", "gradients count more", "--weight", "3"),
+    igam("weight 10", "gradients count far more", "--weight", "10"),
+    igam("every second step", "half of the second derivatives", "--period", "2", price=4.5),
+    igam("from half on", "the task first", "--start", "0.5", price=4.5),
+    igam("low frequencies", "those that can be learnt", "--pool", "2"),
+    rrm("as published", "features of natural images alone"),
+    rrm("the teacher's head", "nothing learnt is thrown away", "--head", "teacher"),
+    rrm("noise", "features stay in a small ball as well", "--noise", "0.0627"),
+    rrm("mixup", "between the images as well", "--mixup", "1"),
+    Variant("mixacm, as published", "channels of natural images alone", ("transfer.py", "mixacm"), 3),
+    Variant("mixacm, maps", "places count as well", ("transfer.py", "mixacm", "--side", "4"), 3),
+    Variant("pag, lengths", "they count as well", ("transfer.py", "pag", "--distance", "relative", *ADAMW), 6),
+]
+
+
+def run(
+    cifar10: tyro.conf.Positional[Path],
+    output: Path = Path("runs/search"),
+    *,
+    only: tuple[str, ...] = (),
+    seeds: int = 1,
+) -> None:
+    """Runs what is missing.
+
+    Args:
+        cifar10: folder of CIFAR-10.
+        output: where the runs write.
+        only: variants, by the beginning of their names; all where there is none.
+        seeds: how many of each.
+    """
+    data = output / "data"
+    split(cifar10, data)
+    wanted = [variant for variant in VARIANTS if not only or variant.name.startswith(only)]
+    for seed in range(seeds):
+        for variant in tqdm(wanted, desc=f"seed {seed}"):
+            if (variant.name, seed) in {(trial.name, trial.seed) for trial in read_trials(TRIALS)}:
+                continue
+            place = output / f"{variant.name.replace(' ', '-').replace(',', '')}_{seed}"
+            launch([*variant.command, "--test-images", str(HELD_OUT)], place, data=data, threat="linf:8/255", seed=seed)
+            add(variant, Trial.of(place, variant.name, seed))
+
+
+def table() -> None:
+    """Prints the trials, the most robust first."""
+    rows = [row(trial) for trial in sorted(read_trials(TRIALS), key=lambda trial: -trial.robust.count("1"))]
+    print(tabulate(rows, ["variant", *MEASURED], tablefmt="github", disable_numparse=True))
+
+
+def split(cifar10: Path, folder: Path) -> None:
+    """Writes a data set whose training and test images are both of the training set."""
+    if folder.is_dir():
+        return
+    unfinished = folder.with_suffix(".unfinished")
+    unfinished.mkdir(parents=True, exist_ok=True)
+    rows = load_dataset(str(cifar10), split="train").shuffle(seed=0)
+    parts = {"train": range(TRAINING), "test": range(TRAINING, TRAINING + HELD_OUT)}
+    for name, numbers in parts.items():
+        rows.select(numbers).to_parquet(str(unfinished / f"{name}-00000-of-00001.parquet"))
+    unfinished.rename(folder)
+
+
+def row(trial: Trial) -> list[str]:
+    """Writes a trial for the log, beside fast adversarial training with the same seed."""
+    shares = [f"{100 * accuracy.value:.1f}" for accuracy in trial.accuracies]
+    cells = [trial.name, str(trial.seed), *shares, f"{trial.passes / 1000:.0f}", str(trial.seconds)]
+    same_seed = {other.name: other for other in read_trials(TRIALS) if other.seed == trial.seed}
+    if FAST not in same_seed or trial.name == FAST:
+        return [*cells, "", "", ""]
+    clean, robust = trial.against(same_seed[FAST])
+    return [*cells, str(clean), str(robust), f"{verdict(clean)} clean, {verdict(robust)} robust"]
+
+
+def add(variant: Variant, trial: Trial) -> None:
+    """Adds a trial to those there are, and to the log."""
+    add_trial(TRIALS, trial)
+    if not LOG.is_file():
+        headers = ["variant", "why", *MEASURED]
+        LOG.write_text(f"# Trials\n\n{ABOUT}\n\n{line(headers)}{line(['-'] * len(headers))}")
+    name, *cells = row(trial)
+    with LOG.open("a") as log:
+        log.write(line([name, variant.why, *cells]))
+
+
+def line(cells: list[str]) -> str:
+    """Writes a row of a table."""
+    return "| " + " | ".join(cells) + " |\n"
+
+
+if __name__ == "__main__":
+    tyro.extras.subcommand_cli_from_dict({"run": run, "table": table})
