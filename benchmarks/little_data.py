@@ -82,8 +82,12 @@ PHOTOS = [
     Recipe("last stage", ("linear_probe.py", "--teacher", "{plain}", "--retrain-stages", "1"), BRIEF),
     Recipe("N-FGSM from plain weights", (*FAST, "--student", "{plain}", "--eps-warmup", "0.5")),
     Recipe(
+        "PGD-3 from plain weights",
+        ("adversarial_training.py", "pgd", "--student", "{plain}", "--steps", "3", "--eps-warmup", "0.5"),
+    ),
+    Recipe(
         "RSLAD into another network",
-        ("transfer.py", "rslad", "--teacher", "{N-FGSM from plain weights}", "--student", "mobilenetv3_small_050"),
+        ("transfer.py", "rslad", "--teacher", "{PGD-3 from plain weights}", "--student", "mobilenetv3_small_050"),
     ),
     Recipe("N-FGSM from nothing", (*FAST, "--student", "tf_efficientnet_lite0"), BRIEF),
     Recipe("N-FGSM from plain weights, eps at once", (*FAST, "--student", "{plain}")),
