@@ -15,7 +15,6 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import TypeAlias
 
 import numpy as np
 import tyro
@@ -27,8 +26,6 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.running import ROOT, launch, outcome, passes_of
-
-Place: TypeAlias = tyro.conf.Positional[Path]
 
 RESULTS, FIGURE = ROOT / "benchmarks" / "little_data.json", ROOT / "docs" / "which_recipe.png"
 ROBUST = ROOT / "model_cards" / "resnet18_cifar.nfgsm_linf8_cifar10"

@@ -17,11 +17,10 @@ import tyro
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tabulate import tabulate
-from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.running import ROOT, Trial, add_trial, launch, read_trials
+from benchmarks.running import ROOT, Trial, add_trial, read_trials, run_missing
 from benchmarks.search import ADAMW, LARGE, SMALL, resnet
 
 TRIALS, FIGURE = ROOT / "benchmarks" / "price.json", ROOT / "docs" / "price.png"
@@ -50,6 +49,12 @@ class Run:
     words: tuple[str, ...]
     epochs: int
     teacher: str = ""
+
+    @property
+    def command(self) -> list[str]:
+        """The recipe and its options."""
+        taught = ["--teacher", self.teacher] if self.teacher else []
+        return [*self.words, *taught, *resnet(), "--epochs", str(self.epochs), "--test-images", str(TESTED)]
 
 
 def fast(epochs: int) -> Run:
@@ -96,15 +101,9 @@ def run(
         seeds: how many of each.
     """
     wanted = [each for each in RUNS if not only or each.name.startswith(only)]
-    for seed in range(seeds):
-        for each in tqdm(wanted, desc=f"seed {seed}"):
-            if (each.name, seed) in {(trial.name, trial.seed) for trial in read_trials(TRIALS)}:
-                continue
-            place = output / f"{each.name.replace(' ', '-').replace(',', '')}_{seed}"
-            words = [*each.words, *(("--teacher", each.teacher) if each.teacher else ()), *resnet()]
-            words += ["--epochs", str(each.epochs), "--test-images", str(TESTED)]
-            launch(words, place, data=cifar10, threat="linf:8/255", seed=seed)
-            add_trial(TRIALS, Trial.of(place, each.name, seed))
+    commands = {each.name: each.command for each in wanted}
+    for trial in run_missing(commands, TRIALS, output, data=cifar10, seeds=seeds):
+        add_trial(TRIALS, trial)
 
 
 def table() -> None:

@@ -3,11 +3,12 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from robust_hub.evaluation import Accuracy, Difference, Report
 from robust_hub.model_folder import ModelFolder, TrainingCost
@@ -87,6 +88,27 @@ def add_trial(file: Path, trial: Trial) -> None:
     """Adds a trial to those there are."""
     lines = ",\n".join(json.dumps(asdict(each)) for each in [*read_trials(file), trial])
     file.write_text(f"[\n{lines}\n]\n")
+
+
+def run_missing(
+    commands: Mapping[str, Sequence[str]], trials: Path, output: Path, *, data: Path, seeds: int
+) -> Iterator[Trial]:
+    """Runs what has no trial yet, at linf 8/255, and gives what came of each; whoever asks adds it to the trials.
+
+    Args:
+        commands: the recipe and its options, by name.
+        trials: the file of those there are.
+        output: where the runs write.
+        data: folder of the images.
+        seeds: how many of each.
+    """
+    for seed in range(seeds):
+        for name, words in tqdm(commands.items(), desc=f"seed {seed}"):
+            if (name, seed) in {(trial.name, trial.seed) for trial in read_trials(trials)}:
+                continue
+            place = output / f"{name.replace(' ', '-').replace(',', '')}_{seed}"
+            launch(words, place, data=data, threat="linf:8/255", seed=seed)
+            yield Trial.of(place, name, seed)
 
 
 def verdict(difference: Difference) -> str:

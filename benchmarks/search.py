@@ -14,18 +14,14 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import tyro
 from datasets import load_dataset
 from tabulate import tabulate
-from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.running import ROOT, Trial, add_trial, launch, read_trials, verdict
-
-Place: TypeAlias = tyro.conf.Positional[Path]
+from benchmarks.running import ROOT, Trial, add_trial, read_trials, run_missing, verdict
 
 TRIALS, LOG = ROOT / "benchmarks" / "search.json", ROOT / "benchmarks" / "LOG.md"
 TRAINING, HELD_OUT = 10_000, 1_000
@@ -166,14 +162,10 @@ def run(
     """
     data = output / "data"
     split(cifar10, data)
-    wanted = [variant for variant in VARIANTS if not only or variant.name.startswith(only)]
-    for seed in range(seeds):
-        for variant in tqdm(wanted, desc=f"seed {seed}"):
-            if (variant.name, seed) in {(trial.name, trial.seed) for trial in read_trials(TRIALS)}:
-                continue
-            place = output / f"{variant.name.replace(' ', '-').replace(',', '')}_{seed}"
-            launch([*variant.command, "--test-images", str(HELD_OUT)], place, data=data, threat="linf:8/255", seed=seed)
-            add(variant, Trial.of(place, variant.name, seed))
+    wanted = {variant.name: variant for variant in VARIANTS if not only or variant.name.startswith(only)}
+    commands = {name: [*variant.command, "--test-images", str(HELD_OUT)] for name, variant in wanted.items()}
+    for trial in run_missing(commands, TRIALS, output, data=data, seeds=seeds):
+        add(wanted[trial.name], trial)
 
 
 def table() -> None:

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -120,6 +121,11 @@ def freeze_statistics(student: PixelClassifier) -> None:
     for module in student.modules():
         if isinstance(module, _BatchNorm) or not any(True for _ in module.children()):
             module.eval()
+
+
+def with_noise(images: Images, radius: float) -> Images:
+    """Adds uniform noise of that radius, in pixel units, and keeps images in [0, 1]."""
+    return (images + radius * (2 * torch.rand_like(images) - 1)).clamp(0, 1)
 
 
 def check_at_least(minimum: float | int, method: str, **options: float | int) -> None:

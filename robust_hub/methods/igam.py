@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from robust_hub.losses import cross_entropy, kl_divergence, relative, squared_distance
-from robust_hub.methods.base import Losses, Objective, check_at_least, check_has_effect, check_same_task
+from robust_hub.methods.base import Losses, Objective, check_at_least, check_has_effect, check_same_task, with_noise
 from robust_hub.methods.discriminator import Discriminator
 from robust_hub.methods.input_gradients import GradientOptions, students_gradient, twice_differentiable
 from robust_hub.models import PixelClassifier, Teacher
@@ -133,7 +133,7 @@ class IGAM(Objective):
     def forward(self, images: Images, labels: Labels) -> Losses:
         """Computes the loss of a batch."""
         options = self.options
-        images = (images + options.noise * (2 * torch.rand_like(images) - 1)).clamp(0, 1)
+        images = with_noise(images, options.noise)
         compared = bool(options.weight or options.adversarial_weight)
         share = options.share(self.step, self.steps) if compared else 0.0
         if share == 0:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from robust_hub.losses import cosine_distance, cross_entropy, relative_distance
-from robust_hub.methods.base import Losses, Objective, Options, check_at_least, check_same_task
+from robust_hub.methods.base import Losses, Objective, Options, check_at_least, check_same_task, with_noise
 from robust_hub.models import PixelClassifier, Teacher
 from robust_hub.types import Features, Images, PerExample, Targets
 
@@ -76,7 +76,7 @@ class RRM(Objective):
         """Computes the loss of a batch."""
         if self.options.head == "teacher":
             self._read_through_projection()
-        images = (images + self.options.noise * (2 * torch.rand_like(images) - 1)).clamp(0, 1)
+        images = with_noise(images, self.options.noise)
         with torch.no_grad():
             _, target = self.teacher.forward_with_features(images)
         logits, features = self.student.forward_with_features(images)

@@ -181,8 +181,8 @@ def fit(
     student = accelerator.unwrap_model(objective).student
     averaged = ModelEmaV3(student, decay=training.fine_tuning.ema_decay, use_warmup=True)
     best = deepcopy(averaged.module)
-    # Of the copies nobody asks more than logits.
     attacks_in_one_step = accelerator.unwrap_model(objective).attacks_in_one_step
+    # Of the copies nobody asks more than logits.
     mixing = fine_tune(accelerator.unwrap_model(objective), training.fine_tuning)
     clip_grad = training.fine_tuning.clip_grad
     accelerator.register_for_checkpointing(scheduler, averaged, best, state)
