@@ -31,7 +31,7 @@ RESULTS, FIGURE = ROOT / "benchmarks" / "little_data.json", ROOT / "docs" / "whi
 ROBUST = ROOT / "model_cards" / "resnet18_cifar.nfgsm_linf8_cifar10"
 CLASSES = 20
 # Fewer epochs where there are more images; a network that starts untrained takes half as many again.
-EPOCHS = {25: 30, 50: 20, 80: 15, 200: 8, 500: 4}
+EPOCHS = {25: 25, 50: 16, 80: 15, 200: 6, 500: 3}
 UNTRAINED = 1.5
 # Of photos, what does not get robust, however long it takes.
 BRIEF = 1 / 3

@@ -1,6 +1,7 @@
 """Runs a recipe as its users do, in a process of its own, and reads what came of it."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +32,7 @@ def launch(words: Sequence[str], place: Path, *, data: Path | str, threat: str, 
     script, *options = words
     command = [str(Path(sys.executable).with_name("accelerate")), "launch", "--quiet", "--cpu", "--num_processes", "1"]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["--num_cpu_threads_per_process", "2", str(ROOT / "recipes" / script), *options]
+    command += ["--num_cpu_threads_per_process", str(len(os.sched_getaffinity(0))), str(ROOT / "recipes" / script), *options]
     command += ["--data", str(data), "--threat", threat, "--seed", str(seed), "--output", str(place)]
     command += ["--resume"] if place.exists() else []
     place.parent.mkdir(parents=True, exist_ok=True)
