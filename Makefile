@@ -34,4 +34,6 @@ lint: .venv/installed-for-tests
 		'huggingface_hub<2' httpx httpcore certifi
 	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target .venv/timm_oldest \
 		"$$(sed -n 's/.*"timm>=\(.*\)".*/timm==\1/p' pyproject.toml)"
+	@# For a test in a browser, which is skipped without it.
+	-npm install --silent --no-audit --no-fund --prefix .venv/onnxruntime-web onnxruntime-web@1
 	touch $@

@@ -32,7 +32,12 @@ def launch(words: Sequence[str], place: Path, *, data: Path | str, threat: str, 
     script, *options = words
     command = [str(Path(sys.executable).with_name("accelerate")), "launch", "--quiet", "--cpu", "--num_processes", "1"]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["--num_cpu_threads_per_process", str(len(os.sched_getaffinity(0))), str(ROOT / "recipes" / script), *options]
+    command += [
+        "--num_cpu_threads_per_process",
+        str(len(os.sched_getaffinity(0))),
+        str(ROOT / "recipes" / script),
+        *options,
+    ]
     command += ["--data", str(data), "--threat", threat, "--seed", str(seed), "--output", str(place)]
     command += ["--resume"] if place.exists() else []
     place.parent.mkdir(parents=True, exist_ok=True)

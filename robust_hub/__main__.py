@@ -1,4 +1,4 @@
-"""The command line `robust_hub`: finds, shows, downloads and verifies robust models, and labels photos by them."""
+"""The command line `robust_hub`: finds, shows, downloads, verifies and exports models, and labels photos by them."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 from tabulate import tabulate
 
-from robust_hub import data, hub, launch
+from robust_hub import data, export, hub, launch
 from robust_hub.errors import CheckpointError
 from robust_hub.evaluation import SPOTS
 from robust_hub.launch import command_line, tell
@@ -131,6 +131,36 @@ def predict_(
         tell(f"{prediction.path}: {', '.join(labels)}")
 
 
+def export_(
+    name: tyro.conf.Positional[str],
+    *,
+    to: "export.Format",
+    output: Path,
+    data: str = "",
+    pixels: "export.Pixels" = "float32",
+    precision: "export.Precision" = "float32",
+    images: int = 200,
+) -> None:
+    """Writes a model as one file that needs no timm, with mean and std inside, and checks it on test images.
+
+    Args:
+        name: hf-hub:ORG/NAME, local-dir:FOLDER, a name of the catalogue, or of weights that timm knows.
+        to: onnx, for onnxruntime, browsers and phones; torch-export, which torch alone reads.
+        output: a new file.
+        data: the set to check it on; by default that which the model was evaluated on.
+        pixels: what the file takes: float32 in [0, 1], or uint8.
+        precision: of weights and activations; int8 is onnx only, takes ranges from training images, and is attacked
+            anew, as what float32 withstands tells nothing of it.
+        images: how many test images it is checked on.
+    """
+    classifier, folder = hub.load_with_folder(name)
+    images_of = hub.open_data_of(folder, data)
+    exported = export.export_model(
+        classifier, folder, images_of, output, format=to, pixels=pixels, precision=precision, images=images
+    )
+    tell(exported)
+
+
 def forget() -> None:
     """Removes the decoded images that runs have kept in the cache of `datasets`; the next run decodes its own anew."""
     removed, kept = 0, data.kept_images()
@@ -150,6 +180,7 @@ def main() -> None:
         "download": download_,
         "verify": verify_,
         "predict": predict_,
+        "export": export_,
         "forget": forget,
     }
     try:

@@ -57,6 +57,7 @@ OF_THE_COMMAND_LINE = {
     "robust_hub --help": 0,
     "robust_hub list --help": 0,
     "robust_hub predict --help": 0,
+    "robust_hub export --help": 0,
     "robust_hub list --folder model_cards": 0,
     f"robust_hub show {MODEL}": 0,
     "robust_hub lst": 2,
@@ -64,6 +65,7 @@ OF_THE_COMMAND_LINE = {
     f"robust_hub download {MODEL} --too x": 2,
     f"robust_hub verify {MODEL} --dta x": 2,
     f"robust_hub predict {MODEL} photo.png --cvs x": 2,
+    f"robust_hub export {MODEL} --to tflite --output x": 2,
     "robust_hub list --threat linf:8/256/2": 2,
 }
 

@@ -37,6 +37,7 @@ from .robust_accuracy import pgd_curve as pgd_curve
 from .robust_accuracy import right as right
 from .search import search_classifier as search_classifier
 from .stages import evaluate_in_stages as evaluate_in_stages
+from .stages import seeded as seeded
 from .surrogate import train_surrogate as train_surrogate
 from .verification import Verified as Verified
 from .verification import verify_evaluation as verify_evaluation

@@ -7,7 +7,6 @@ import numpy as np
 from datasets import Dataset
 
 from robust_hub.data import (
-    BUILTIN,
     Source,
     batch_size_for,
     data_sha256,
@@ -25,7 +24,7 @@ from robust_hub.evaluation.perturbations import confirm
 from robust_hub.evaluation.report import Report
 from robust_hub.evaluation.spot_check import SpotCheck, check_spots
 from robust_hub.models import PixelClassifier, Preprocessing
-from robust_hub.names import EVIDENCE, HUB_ID, WEIGHTS
+from robust_hub.names import EVIDENCE, WEIGHTS
 from robust_hub.threats import parse_threat
 
 BATCH = 256
@@ -123,9 +122,9 @@ def verify_evaluation(
             f"{folder / EVIDENCE} must perturb each image that fell of the first {evidence.covered:,}, and no other; "
             "evaluate again"
         )
-    if (folder / WEIGHTS).is_file() and not data and report.source.data not in BUILTIN and not _is_of_the_hub(report):
-        raise CheckpointError(f"{folder} calls its data set '{report.source.data}'; say where that is with --data")
-    source = replace(report.source, data=data or report.source.data)
+    # The output of a run is one's own, and names one's own folders.
+    is_a_strangers = (folder / WEIGHTS).is_file()
+    source = report.source_at(data) if is_a_strangers else replace(report.source, data=data or report.source.data)
     rows, images = _tested(source, report, evidence, folder)
     device, batch_size = classifier.mean.device, batch_size_for(classifier.input_size, most=BATCH)
     loader = evaluation_loader(rows, preprocessing, batch_size=batch_size, device=device)
@@ -175,8 +174,3 @@ def _tested(source: Source, report: Report, evidence: Evidence, folder: Path) ->
         raise
     except ValueError as error:
         raise CheckpointError(f"{error}; say where the data is with --data") from error
-
-
-def _is_of_the_hub(report: Report) -> bool:
-    """Tells whether a data set can only be one on the Hub: no stranger's evaluation names a folder of this machine."""
-    return bool(HUB_ID.fullmatch(report.source.data)) and not Path(report.source.data).exists()

@@ -4,6 +4,7 @@ from .catalogue import left_out as left_out
 from .catalogue import list_models as list_models
 from .checkpoint import open_checkpoint as open_checkpoint
 from .destination import Destination as Destination
+from .evaluated_on import open_data_of as open_data_of
 from .fetching import MODEL_CARDS as MODEL_CARDS
 from .fetching import ORGANISATION as ORGANISATION
 from .fetching import download as download
