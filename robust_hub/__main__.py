@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 from tabulate import tabulate
 
-from robust_hub import data, export, hub, launch
+from robust_hub import data, demo, export, hub, launch
 from robust_hub.errors import CheckpointError
 from robust_hub.evaluation import SPOTS
 from robust_hub.launch import command_line, tell
@@ -161,6 +161,42 @@ def export_(
     tell(exported)
 
 
+def demo_(
+    names: tyro.conf.Positional[tuple[str, ...]],
+    *,
+    data: str = "",
+    pictures: int = 12,
+    port: int = 0,
+    space: Path | None = None,
+) -> None:
+    """Opens a page on this machine that shows models before and after an attack, on one's own pictures.
+
+    Args:
+        names: models, as hf-hub:ORG/NAME, local-dir:FOLDER, or of the catalogue; beside one alone a plain network is
+            trained, where its images are small.
+        data: the set to pick pictures from; by default that which the first model was evaluated on.
+        pictures: how many there are to pick from.
+        port: of the page; the first that is free where it is 0.
+        space: a new folder that a Space on the Hub runs as it is, instead of a page.
+    """
+    if not names:
+        raise ValueError("expected the name of a model to show, got none; `robust_hub list` tells names")
+    if space is not None and space.exists():
+        raise ValueError(f"{space} is there already; choose another --space")
+    opened = [hub.load_with_folder(name) for name in names]
+    images_of = hub.open_data_of(opened[0][1], data)
+    exhibits = [demo.exhibit_of(*each, images_of) for each in opened]
+    if len(exhibits) == 1:
+        tell("a plain network is trained to stand beside it, in a minute or so")
+        exhibits = [*filter(None, [demo.plain_exhibit(images_of)]), *exhibits]
+    to_pick = demo.pictures_of(images_of, pictures)
+    if space is not None:
+        demo.write_space(space, exhibits, to_pick)
+        tell(f"written: {space}; try it with `python {space / 'app.py'}`, then push it to a Space")
+        return
+    demo.show(exhibits, to_pick, port=port or None)
+
+
 def forget() -> None:
     """Removes the decoded images that runs have kept in the cache of `datasets`; the next run decodes its own anew."""
     removed, kept = 0, data.kept_images()
@@ -181,6 +217,7 @@ def main() -> None:
         "verify": verify_,
         "predict": predict_,
         "export": export_,
+        "demo": demo_,
         "forget": forget,
     }
     try:

@@ -29,6 +29,7 @@ from torch import nn  # noqa: E402
 from robust_hub.models import PixelClassifier, create_classifier  # noqa: E402
 from tests.made_up import VIT, saved  # noqa: E402
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.5)
 
 
@@ -216,3 +217,15 @@ def student() -> PixelClassifier:
 def folder(tmp_path, student) -> Path:
     """Its folder."""
     return saved(tmp_path / "student", student)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium on this machine; apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()

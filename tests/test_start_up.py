@@ -58,6 +58,7 @@ OF_THE_COMMAND_LINE = {
     "robust_hub list --help": 0,
     "robust_hub predict --help": 0,
     "robust_hub export --help": 0,
+    "robust_hub demo --help": 0,
     "robust_hub list --folder model_cards": 0,
     f"robust_hub show {MODEL}": 0,
     "robust_hub lst": 2,

@@ -15,12 +15,14 @@ from .fingerprint import data_sha256 as data_sha256
 from .fingerprint import fingerprints_of as fingerprints_of
 from .fingerprint import sha256_in_order as sha256_in_order
 from .fingerprint import tested_sha256 as tested_sha256
+from .images import read_row as read_row
 from .loaders import Loader as Loader
 from .loaders import batch_size_for as batch_size_for
 from .loaders import batches_of as batches_of
 from .loaders import evaluation_loader as evaluation_loader
 from .loaders import training_loader as training_loader
 from .photos import find_photos as find_photos
+from .photos import read_encoded as read_encoded
 from .photos import read_photo as read_photo
 from .sharding import Shard as Shard
 from .sharding import mix as mix

@@ -43,3 +43,8 @@ def read_photo(file: Path, fit: Fit) -> Tensor:
         ValueError: when it can't be read.
     """
     return read_fitted({"image": {"bytes": None, "path": str(file)}, "where": str(file)}, fit)
+
+
+def read_encoded(encoded: bytes, fit: Fit) -> Tensor:
+    """Reads a photo that is in no file; see `read_photo`."""
+    return read_fitted({"image": {"bytes": encoded, "path": None}, "where": "hand"}, fit)

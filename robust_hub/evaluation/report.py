@@ -9,7 +9,7 @@ import numpy as np
 from tabulate import tabulate
 
 from robust_hub.attacks import protocol_of
-from robust_hub.data import BUILTIN, DataFacts, Rule, Source
+from robust_hub.data import DataFacts, Rule, Source
 from robust_hub.errors import CheckpointError
 from robust_hub.evaluation.accuracy import Accuracy, Check, Cost, Evaluation
 from robust_hub.evaluation.curve import Curve
@@ -133,6 +133,9 @@ class Report:
         Raises:
             CheckpointError: when there is no such place.
         """
+        # Here, as a list of models needs no data sets.
+        from robust_hub.data import BUILTIN
+
         named = self.source.data
         if not data and named not in BUILTIN and (Path(named).exists() or not HUB_ID.fullmatch(named)):
             raise CheckpointError(
