@@ -49,6 +49,8 @@ class Config:
         honesty_images: how many images the honesty checks use.
         evidence_images: of how many of the tested images perturbations are kept as evidence, the first ones; of the
             others the robust accuracy stays unproven. 0 keeps those of as many as fit into 25 MB.
+        stress: measures accuracy under common corruptions, noise, JPEG, resizing and another norm too, on the images
+            of the honesty checks; a panel on the card, and never a part of the claim.
         batch_size: images at a time on each process; halved where they do not fit into memory.
         seed: of the random starts.
         update_card: puts the evaluation, its evidence and its card into the folder of the model, a local-dir:FOLDER.
@@ -66,6 +68,7 @@ class Config:
     surrogates: tuple[str, ...] = ()
     honesty_images: int = 200
     evidence_images: int = 0
+    stress: bool = False
     batch_size: int = 128
     seed: int = 0
     update_card: bool = False
@@ -75,6 +78,8 @@ class Config:
         for option, least in {"honesty_images": 1, "evidence_images": 0, "batch_size": 1}.items():
             if getattr(self, option) < least:
                 raise ValueError(f"--{option.replace('_', '-')} must be at least {least}, got {getattr(self, option)}")
+        if self.stress:
+            evaluation.check_stress()
         if self.output.log_with != "none":
             raise ValueError(
                 f"--log-with {self.output.log_with} has no effect, as an evaluation has no curves; leave it away"

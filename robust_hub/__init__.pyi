@@ -3,7 +3,9 @@
 from . import attacks as attacks
 from . import conversion as conversion
 from . import data as data
+from . import demo as demo
 from . import evaluation as evaluation
+from . import export as export
 from . import hub as hub
 from . import launch as launch
 from . import leaderboard as leaderboard

@@ -27,11 +27,12 @@ from robust_hub.evaluation.curve import Curve
 from robust_hub.evaluation.evidence import Evidence, as_many_as_fit
 from robust_hub.evaluation.honesty import check_honesty
 from robust_hub.evaluation.journal import Journal
-from robust_hub.evaluation.plots import dispensable, plot_accuracy_curves, plot_classes, plot_survivors
+from robust_hub.evaluation.plots import dispensable, plot_accuracy_curves, plot_classes, plot_stress, plot_survivors
 from robust_hub.evaluation.report import FORMAT, Report, SearchPrecision
 from robust_hub.evaluation.robust_accuracy import pgd_curve
 from robust_hub.evaluation.search import search_classifier
 from robust_hub.evaluation.stages import evaluate_in_stages, seeded
+from robust_hub.evaluation.stress import Stress, measure_stress
 from robust_hub.launch import Output, hardware, told_command, versions
 from robust_hub.models import PixelClassifier
 from robust_hub.names import EVIDENCE
@@ -66,6 +67,11 @@ class Measurement(Protocol):
     @property
     def evidence_images(self) -> int:
         """Of how many of the tested images perturbations are kept, the first ones; 0 for as many as fit."""
+        ...
+
+    @property
+    def stress(self) -> bool:
+        """Whether accuracy under changes that are no attack is measured as well, on those of the honesty checks."""
         ...
 
     @property
@@ -115,8 +121,11 @@ def measure(
     checks = check_honesty(
         accelerator, classifier, images, labels, attack.threat, survivors, surrogates=surrogates, seed=config.seed
     )
-    with seeded(mix(config.seed, accelerator.process_index), images.device):
+    own_seed, stress = mix(config.seed, accelerator.process_index), None
+    with seeded(own_seed, images.device):
         curve = pgd_curve(accelerator, classifier, images, labels, attack.threat)
+        if config.stress:
+            stress = measure_stress(accelerator, classifier, images, labels, attack.threat, seed=own_seed % 2**32)
     tested = len(evaluation.clean)
     covered = min(tested, config.evidence_images or as_many_as_fit(perturbations, tested))
     report = report_on(
@@ -135,6 +144,7 @@ def measure(
         checks=checks,
         covered=covered,
         curve=curve,
+        stress=stress,
     )
     if accelerator.is_main_process:
         known = fingerprints_of(data, config.source.test_images)
@@ -167,6 +177,9 @@ def finish(accelerator: Accelerator, output: Output, report: Report) -> None:
         draw["accuracy_against_eps.png"] = lambda file: plot_accuracy_curves(
             file, curves, norm=threat.name, reported=threat.eps
         )
+    if report.stress:
+        stress = report.stress
+        draw["stress.png"] = lambda file: plot_stress(file, stress)
     for name, draw_into in draw.items():
         if not (folder / name).is_file():
             with dispensable(name):
@@ -189,6 +202,7 @@ def report_on(
     checks: Sequence[Check] = (),
     covered: int = 0,
     curve: Curve | None = None,
+    stress: Stress | None = None,
 ) -> Report:
     """Collects everything that an evaluation measured, and on what; the arguments are those of `Report`."""
     return Report(
@@ -214,6 +228,7 @@ def report_on(
         format=FORMAT,
         covered=covered,
         curve=curve,
+        stress=stress,
     )
 
 

@@ -12,11 +12,13 @@ from robust_hub.errors import first_line
 from robust_hub.evaluation.accuracy import Accuracy
 from robust_hub.evaluation.curve import Curve
 from robust_hub.evaluation.lettering import legible, lettering
+from robust_hub.evaluation.stress import Stress
 from robust_hub.files import whole_file
 from robust_hub.launch import tell
 from robust_hub.types import Images
 
 MOST_CLASSES = 50
+SEVERITIES = ["1", "2", "3", "4", "5"]
 
 
 @contextmanager
@@ -128,6 +130,30 @@ def plot_classes(path: Path, classes: dict[str, tuple[Accuracy, Accuracy]], *, t
     axes.set(xlabel="accuracy (%), with 95 % intervals", xlim=(0, 100), ylim=(-0.6, max(places, default=0) + 0.6))
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, loc="outside upper right", ncols=2)
+    _save(figure, path)
+
+
+@lettering()
+def plot_stress(path: Path, stress: Stress) -> None:
+    """Draws accuracy under each kind of change, a row each, at its five strengths.
+
+    Args:
+        path: the file, a PNG.
+        stress: what was measured.
+    """
+    percent = [[100 * accuracy for accuracy in strain.accuracy] for strain in stress.strains]
+    figure = Figure(figsize=(7, 0.34 * len(percent) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(percent, cmap="viridis", vmin=0, vmax=100, aspect="auto")
+    for row, (strain, values) in enumerate(zip(stress.strains, percent, strict=True)):
+        for column, (strength, value) in enumerate(zip(strain.strengths, values, strict=True)):
+            told = f"{value:.0f}" if strain.strengths == SEVERITIES else f"{value:.0f}  ({strength})"
+            axes.text(column, row, told, ha="center", va="center", fontsize=8, color="black" if value > 60 else "white")
+    axes.set_yticks(range(len(percent)), [legible(strain.name.replace("_", " ")) for strain in stress.strains])
+    axes.set_xticks(range(len(SEVERITIES)), SEVERITIES)
+    axes.set(xlabel="severity, or the strength in brackets")
+    axes.tick_params(length=0)
+    axes.set_title(f"accuracy (%), n = {stress.n}; as they are {100 * stress.clean:.0f}", fontsize=9, loc="left")
     _save(figure, path)
 
 

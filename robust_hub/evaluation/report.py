@@ -13,6 +13,7 @@ from robust_hub.data import DataFacts, Rule, Source
 from robust_hub.errors import CheckpointError
 from robust_hub.evaluation.accuracy import Accuracy, Check, Cost, Evaluation
 from robust_hub.evaluation.curve import Curve
+from robust_hub.evaluation.stress import Stress
 from robust_hub.files import as_record, read_json, write_json
 from robust_hub.models import Preprocessing
 from robust_hub.names import EVALUATION, HUB_ID
@@ -67,6 +68,7 @@ class Report:
         by: who measured it, where that is not the model's publisher.
         covered: of so many of the tested images, the first ones, evidence is kept; 0 where it is not told.
         curve: accuracy under PGD against eps; None in evaluations of before, and where that was not measured.
+        stress: accuracy under changes that are no attack within the threat; None where nobody asked for it.
     """
 
     model: str
@@ -92,6 +94,7 @@ class Report:
     by: str = field(default_factory=str)
     covered: int = field(default_factory=int)
     curve: Curve | None = field(default_factory=lambda: None)
+    stress: Stress | None = field(default_factory=lambda: None)
 
     @property
     def data(self) -> str:
@@ -266,6 +269,8 @@ class Report:
             told["covered"] = self.covered
         if self.curve is not None:
             told["curve"] = asdict(self.curve)
+        if self.stress is not None:
+            told["stress"] = asdict(self.stress)
         if self.facts is not None:
             told["facts"] = asdict(self.facts)
         source = asdict(self.source)
