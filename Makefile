@@ -5,7 +5,7 @@ BIN := .venv/bin
 THREADS := $(shell nproc)
 OUTPUT ?= runs/digits-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: transfer test test-slow lint
+.PHONY: transfer test test-slow lint docs
 
 transfer: .venv/installed
 	$(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
@@ -22,6 +22,10 @@ lint: .venv/installed-for-tests
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/ty check --no-progress
+
+# The site, in build/site.
+docs: .venv/installed-for-tests
+	$(BIN)/mkdocs build --quiet
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

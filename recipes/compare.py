@@ -2,6 +2,7 @@
 
     python recipes/compare.py
     python recipes/compare.py model_cards --html model_cards/index.html
+    python recipes/compare.py model_cards --space FOLDER
 
 The page is one file that needs no server and no network: the table, robust against clean accuracy and against the cost
 of training, and the cards, to which every number leads. Its pictures and links are relative to the models' folders.
@@ -19,12 +20,15 @@ from robust_hub.hub import MODEL_CARDS, left_out, list_models
 from robust_hub.launch import command_line, tell
 
 
-def compare(folder: tyro.conf.Positional[Path] = MODEL_CARDS, *, html: Path | None = None) -> None:
+def compare(
+    folder: tyro.conf.Positional[Path] = MODEL_CARDS, *, html: Path | None = None, space: Path | None = None
+) -> None:
     """Compares the models of a folder.
 
     Args:
         folder: with the models' folders in it.
         html: writes the page there, as index.html where it is a folder.
+        space: a new folder that a Space on the Hub shows: the page with what it shows of the models, without weights.
     """
     models, others = list_models(folder=folder), left_out(folder)
     if models:
@@ -41,6 +45,10 @@ def compare(folder: tyro.conf.Positional[Path] = MODEL_CARDS, *, html: Path | No
         for name, reason in leaderboard.write_page(file, models, left_out=others).items():
             _tell_reason("card not shown", name, reason)
         tell(f"written: {file}")
+    if space is not None:
+        for name, reason in leaderboard.write_space(space, models, left_out=others).items():
+            _tell_reason("card not shown", name, reason)
+        tell(f"written: {space}")
 
 
 def _tell_reason(what: str, name: str, reason: str) -> None:

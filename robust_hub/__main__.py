@@ -197,6 +197,17 @@ def demo_(
     demo.show(exhibits, to_pick, port=port or None)
 
 
+def collection(namespace: tyro.conf.Positional[str], *, title: str = hub.TITLE, private: bool = False) -> None:
+    """Writes or updates a Collection on the Hub of all models that a user or organisation has published.
+
+    Args:
+        namespace: the user or organisation, to whom it belongs.
+        title: of the collection, by which it is known again.
+        private: whether only they see it, where it is new.
+    """
+    tell(hub.collect(namespace, title=title, private=private))
+
+
 def forget() -> None:
     """Removes the decoded images that runs have kept in the cache of `datasets`; the next run decodes its own anew."""
     removed, kept = 0, data.kept_images()
@@ -218,6 +229,7 @@ def main() -> None:
         "predict": predict_,
         "export": export_,
         "demo": demo_,
+        "collection": collection,
         "forget": forget,
     }
     try:

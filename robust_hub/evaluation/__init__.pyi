@@ -38,8 +38,8 @@ from .robust_accuracy import right as right
 from .search import search_classifier as search_classifier
 from .stages import evaluate_in_stages as evaluate_in_stages
 from .stages import seeded as seeded
-from .stress import check_stress as check_stress
-from .stress import measure_stress as measure_stress
+from .stress_panel import check_stress as check_stress
+from .stress_panel import measure_stress as measure_stress
 from .surrogate import train_surrogate as train_surrogate
 from .verification import Verified as Verified
 from .verification import verify_evaluation as verify_evaluation

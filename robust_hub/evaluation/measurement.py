@@ -32,7 +32,8 @@ from robust_hub.evaluation.report import FORMAT, Report, SearchPrecision
 from robust_hub.evaluation.robust_accuracy import pgd_curve
 from robust_hub.evaluation.search import search_classifier
 from robust_hub.evaluation.stages import evaluate_in_stages, seeded
-from robust_hub.evaluation.stress import Stress, measure_stress
+from robust_hub.evaluation.stress import Stress
+from robust_hub.evaluation.stress_panel import measure_stress
 from robust_hub.launch import Output, hardware, told_command, versions
 from robust_hub.models import PixelClassifier
 from robust_hub.names import EVIDENCE

@@ -3,6 +3,9 @@
 from .catalogue import left_out as left_out
 from .catalogue import list_models as list_models
 from .checkpoint import open_checkpoint as open_checkpoint
+from .collecting import TITLE as TITLE
+from .collecting import Collected as Collected
+from .collecting import collect as collect
 from .destination import Destination as Destination
 from .evaluated_on import open_data_of as open_data_of
 from .fetching import MODEL_CARDS as MODEL_CARDS

@@ -10,8 +10,10 @@ from PIL import Image
 from torch import nn
 
 from recipes.evaluate import main
-from robust_hub.evaluation import Report, measure_stress, plots, stress
-from robust_hub.evaluation.stress import CORRUPTIONS, NOISE, QUALITIES, SHARES, Strain, Stress
+from robust_hub.data import Source
+from robust_hub.evaluation import Report, measure_stress, plots, stress_panel, surrogate
+from robust_hub.evaluation.stress import Strain, Stress
+from robust_hub.evaluation.stress_panel import CORRUPTIONS, NOISE, QUALITIES, SHARES
 from robust_hub.hub import verify
 from robust_hub.model_folder import ModelFolder
 from robust_hub.threats import L2, Linf, Threat
@@ -135,9 +137,14 @@ def test_each_figure_stands_in_its_cell(tmp_path, monkeypatch):
     assert texts == ["90", "80", "70", "60", "50", "40  (0.25)", "30  (0.5)", "20  (1)", "10  (1.5)", "0  (2)"]
 
 
-def test_an_evaluation_with_stress_has_the_panel_on_its_card_and_the_same_claim(tmp_path):
+def test_an_evaluation_with_stress_has_the_panel_on_its_card_and_the_same_claim(tmp_path, monkeypatch):
+    monkeypatch.setattr(surrogate, "STEPS", 5)
     folder = trained(tmp_path / "model", "resnet18_cifar", CNN)
-    main(quick_evaluation(folder, tmp_path / "run", stress=True, update_card=True))
+    main(
+        quick_evaluation(
+            folder, tmp_path / "run", stress=True, update_card=True, source=Source("synthetic", test_images=8)
+        )
+    )
     report, info = Report.read(folder), ModelFolder.at(folder).info
     assert report.stress.n == 6
     # 16 px are too small for common corruptions.
@@ -149,6 +156,6 @@ def test_an_evaluation_with_stress_has_the_panel_on_its_card_and_the_same_claim(
 
 
 def test_what_is_missing_is_told_before_anything_is_measured(tmp_path, monkeypatch):
-    monkeypatch.setattr(stress, "find_spec", lambda name: None)
+    monkeypatch.setattr(stress_panel, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'robust_hub\[stress\]'"):
         quick_evaluation(tmp_path, tmp_path / "run", stress=True)

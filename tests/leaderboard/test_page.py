@@ -7,10 +7,12 @@ import shutil
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from recipes.compare import compare
 from robust_hub.evaluation import Evaluation, Report
@@ -527,3 +529,19 @@ def test_a_folder_without_evaluated_models_is_told_in_one_sentence(tmp_path, cap
         runpy.run_path(str(ROOT / "recipes" / "compare.py"), run_name="__main__")
     assert capsys.readouterr().err.startswith(f"error: no model in {tmp_path} has an evaluation; write one with")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_space_has_the_page_and_what_it_shows_and_no_weights(models, tmp_path, opened):
+    compare(models, space=tmp_path / "space")
+    space = (tmp_path / "space").rename(tmp_path / "elsewhere")
+    front = yaml.safe_load((space / "README.md").read_text().split("---")[1])
+    assert (front["sdk"], front["app_file"]) == ("static", "index.html")
+    assert list(space.rglob("*.safetensors")) == []
+    page = opened(space / "index.html")
+    assert page.locator("tr[data-model]").count() == page.locator(".models tbody tr[data-model]").count() > 0
+    for link in page.locator("a[href^='models/']").evaluate_all(
+        "links => links.map(link => link.getAttribute('href'))"
+    ):
+        assert (space / unquote(link)).exists(), link
+    with pytest.raises(ValueError, match="is there already; choose another --space"):
+        compare(models, space=space)

@@ -3,7 +3,7 @@
 import re
 from urllib.parse import unquote
 
-from tests.loopback_hub.server import accounts, cards, commits, downloads, refs, repositories, uploads
+from tests.loopback_hub.server import accounts, cards, collections, commits, downloads, refs, repositories, uploads
 from tests.loopback_hub.server.calls import Call, Refused, Reply
 from tests.loopback_hub.server.rights import check_access
 
@@ -11,6 +11,7 @@ PARTS = {
     "kind": "(?P<kind>models|datasets)",
     "prefix": "(?P<kind>datasets/|)",
     "id": "(?P<id>[^/]+(?:/[^/]+)?)",
+    "slug": "(?P<slug>[^/]+/[^/]+)",
     "path": "(?P<path>.+)",
     **{name: f"(?P<{name}>[^/]+)" for name in ("rev", "oid", "number")},
 }
@@ -25,6 +26,10 @@ ROUTES = [
     ("POST", "/api/repos/create", "", repositories.create_repository),
     ("DELETE", "/api/repos/delete", "", repositories.delete_repository),
     ("PUT", "/api/{kind}/{id}/settings", "write", repositories.change_settings),
+    ("POST", "/api/collections", "", collections.create_collection),
+    ("GET", "/api/collections/{slug}", "", collections.show_collection),
+    ("POST", "/api/collections/{slug}/items", "", collections.add_item),
+    ("PATCH", "/api/collections/{slug}/items/{number}", "", collections.change_item),
     ("GET", "/api/{kind}", "", repositories.list_repositories),
     ("GET", "/api/{kind}/{id}", "read", repositories.show_repository),
     ("GET", "/api/{kind}/{id}/revision/{rev}", "read", repositories.show_repository),

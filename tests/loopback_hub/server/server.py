@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 from tests.loopback_hub.server.calls import Call, Refused, Reply
+from tests.loopback_hub.server.collections import Collection
 from tests.loopback_hub.server.contents import GIT_ATTRIBUTES, File, Repository
 from tests.loopback_hub.server.faults import Fault, Request
 from tests.loopback_hub.server.routes import answer
@@ -26,8 +27,9 @@ class HubServer:
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
 
     def reset(self) -> None:
-        """Forgets all repositories, requests and faults."""
+        """Forgets all repositories, collections, requests and faults."""
         self.repositories: dict[tuple[str, str], Repository] = {}
+        self.collections: dict[str, Collection] = {}
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
 
@@ -127,7 +129,7 @@ class Handler(BaseHTTPRequestHandler):
         reply = reply if fault is None else fault.spoil(reply)
         self.send(reply, len(body), fault and fault.cut_after)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_CONNECT = serve
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_CONNECT = serve
 
     def send(self, reply: Reply, received: int, cut_after: int | None) -> None:
         content = reply.encoded()
