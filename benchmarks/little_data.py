@@ -84,6 +84,7 @@ PHOTOS = [
         ("adversarial_training.py", "pgd", "--student", "{plain}", "--steps", "3", "--eps-warmup", "0.5"),
     ),
     # The only robust weights at hand take small images.
+    Recipe("linear probe of robust weights at 32 px", ("linear_probe.py", "--teacher", "{robust}"), 0),
     Recipe("N-FGSM from robust weights at 32 px", (*FAST, "--student", "{robust}")),
     Recipe(
         "RSLAD from that into another network at 224 px",

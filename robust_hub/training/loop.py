@@ -28,8 +28,9 @@ from robust_hub.types import Images, Labels, Targets
 STEPS_BETWEEN_CHECKS = 20
 # A run is saved after so many of its epochs, or after all where it has fewer.
 CHECKPOINTS = 30
-# Robust accuracy that falls to this share of what it was before is a sudden failure.
-FALLEN = 0.5
+# Robust accuracy that falls to this share of what it was before, and by more than the chance of 64 images, is a sudden
+# failure.
+FALLEN, LEAST_FALL = 0.5, 0.1
 FELL = (
     "warning: after epoch {} the student withstands the attack of validation on {:.1f} % of images, where it was "
     "{:.1f} % before: it has learnt to fool the one step of training (catastrophic overfitting). The best epoch's "
@@ -209,7 +210,8 @@ def fit(
         if validates:
             scores = validate(accelerator, averaged.module)
             state.most_robust = max(state.most_robust, scores.robust)
-            if attacks_in_one_step and scores.robust < FALLEN * state.most_robust:
+            least = min(FALLEN * state.most_robust, state.most_robust - LEAST_FALL)
+            if attacks_in_one_step and scores.robust < least:
                 accelerator.print(FELL.format(state.epoch, 100 * scores.robust, 100 * state.most_robust))
             score = (scores.clean + scores.robust) / 2
             if score >= state.best_score:

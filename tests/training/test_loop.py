@@ -141,8 +141,13 @@ def test_the_best_epoch_on_validation_is_returned(tmp_path):
 
 @pytest.mark.parametrize(
     ("method", "robust", "told"),
-    [(fast, [0.4, 0.1, 0.3], [2]), (fast, [0.4, 0.3, 0.21], []), (RRM, [0.4, 0.1, 0.0], [])],
-    ids=["fallen", "not fallen", "no one-step method"],
+    [
+        (fast, [0.4, 0.1, 0.3], [2]),
+        (fast, [0.4, 0.3, 0.21], []),
+        (fast, [0.02, 0.0, 0.0], []),
+        (RRM, [0.4, 0.1, 0.0], []),
+    ],
+    ids=["fallen", "not fallen", "by chance", "no one-step method"],
 )
 def test_a_student_that_learns_to_fool_the_one_step_of_training_is_told_of(tmp_path, capsys, method, robust, told):
     scores = iter(robust)
