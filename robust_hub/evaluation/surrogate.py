@@ -5,15 +5,20 @@ from torch import nn
 
 from robust_hub.data import Data, Source, training_loader, with_augmentation
 from robust_hub.losses import cross_entropy
-from robust_hub.models import create_classifier
+from robust_hub.models import Teacher, create_classifier
 
 STEPS = 300
 BATCH = 128
+ARCHITECTURE, MODEL_ARGS = "resnet18_cifar", {"layers": (1, 1, 1, 1), "channels": (8, 16, 32, 64)}
+# Pixels of a side, of the images that it learns from as they are.
 SMALL = 64
 
 
 def train_surrogate(data: Data, source: Source, device: torch.device, *, seed: int) -> nn.Module:
     """Trains a small ResNet for 300 steps on the cross-entropy of clean images, each process the same one.
+
+    It takes images of any size; large ones it makes smaller itself, by a differentiable map, as it would take hours to
+    learn from them as they are.
 
     Args:
         data: its train split is learnt from.
@@ -21,15 +26,14 @@ def train_surrogate(data: Data, source: Source, device: torch.device, *, seed: i
         device: where it lives.
         seed: of its weights and batches; the global generator is left alone.
     """
-    small = max(data.image_shape) <= SMALL
-    architecture, model_args = (
-        ("resnet18_cifar", {"layers": (1, 1, 1, 1), "channels": (8, 16, 32, 64)}) if small else ("resnet18", {})
-    )
+    channels, *sides = data.image_shape
+    is_small = max(sides) <= SMALL
+    shape = data.image_shape if is_small else (channels, SMALL, SMALL)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = create_classifier(
-            architecture, model_args, num_classes=data.num_classes, image_shape=data.image_shape
-        ).to(device)
+        network = create_classifier(ARCHITECTURE, MODEL_ARGS, num_classes=data.num_classes, image_shape=shape).to(
+            device
+        )
         loader = training_loader(
             data.train,
             network.preprocessing,
@@ -49,4 +53,4 @@ def train_surrogate(data: Data, source: Source, device: torch.device, *, seed: i
                 optimizer.step()
                 schedule.step()
                 step += 1
-    return network.eval()
+    return network.eval() if is_small else Teacher(network)
