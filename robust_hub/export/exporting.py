@@ -18,7 +18,7 @@ from robust_hub.export.onnx_file import OPSET, OnnxClassifier, write_onnx
 from robust_hub.export.quantisation import quantise
 from robust_hub.export.torch_file import TorchClassifier, write_torch
 from robust_hub.export.transfer import Withstood, withstood
-from robust_hub.files import beside, put_in_place, writing
+from robust_hub.files import whole_file
 from robust_hub.model_folder import ModelFolder
 from robust_hub.models import PixelClassifier
 from robust_hub.threats import parse_threat
@@ -104,38 +104,30 @@ def export_model(
     if threat:
         data = _in_the_order_of_logits(classifier, folder, data)
     tested = _loader(classifier, data.test, images)
-    facts = facts_of(classifier, folder, pixels=pixels, precision="float32")
+    facts = facts_of(classifier, folder, pixels)
     network = PixelNetwork(classifier, pixels).eval()
     # Their values do not matter, but one image alone would be taken for the only number there can be.
     example = as_pixels(torch.zeros(2, *classifier.input_size), pixels)
-    unfinished = beside(file)
-    try:
-        with writing(file):
-            exported = _write(network, example, facts, unfinished, format)
-            if precision == "int8":
-                exported = _quantise(unfinished, as_pixels(_images(classifier, data), pixels))
-            agreement = compare(classifier, exported, tested)
-            if precision == "float32" and agreement.equal < agreement.n:
-                raise ValueError(f"{classifier.architecture} can't be exported as it is: {agreement}; choose another")
-            # In float32 a file withstands what the classifier does.
-            attacked = withstood(classifier, exported, tested, parse_threat(threat)) if threat else None
-            put_in_place(unfinished, file)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole_file(file) as unfinished:
+        exported = _write(network, example, facts, unfinished, format)
+        if precision == "int8":
+            exported = _quantise(unfinished, as_pixels(_images(classifier, data), pixels))
+        agreement = compare(classifier, exported, tested)
+        if precision == "float32" and agreement.equal < agreement.n:
+            raise ValueError(f"{classifier.architecture} can't be exported as it is: {agreement}; choose another")
+        # In float32 a file withstands what the classifier does.
+        attacked = withstood(classifier, exported, tested, parse_threat(threat)) if threat else None
     told = f"ONNX of opset {OPSET}, {precision}" if format == "onnx" else f"torch.export of torch {torch.__version__}"
     return Exported(file, told, pixels, classifier.input_size, data.name, agreement, attacked)
 
 
-def facts_of(
-    classifier: PixelClassifier, folder: ModelFolder, *, pixels: Pixels, precision: Precision
-) -> dict[str, str]:
+def facts_of(classifier: PixelClassifier, folder: ModelFolder, pixels: Pixels) -> dict[str, str]:
     """Tells what a file should say of itself, each as text.
 
     Args:
         classifier: what is exported.
         folder: that it was loaded from.
         pixels: what the file takes.
-        precision: of its numbers.
     """
     provenance = folder.provenance
     return {
@@ -151,7 +143,7 @@ def facts_of(
         "preprocessing": str(classifier.preprocessing),
         "method": provenance.method if provenance else "",
         "threat": provenance.threat if provenance else "",
-        "precision": precision,
+        "precision": "float32",
     }
 
 
