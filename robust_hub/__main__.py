@@ -14,6 +14,7 @@ from tabulate import tabulate
 from robust_hub import data, demo, export, hub, launch
 from robust_hub.errors import CheckpointError
 from robust_hub.evaluation import SPOTS
+from robust_hub.files import check_new_file
 from robust_hub.launch import command_line, tell
 from robust_hub.leaderboard import model_table
 from robust_hub.names import CONFIG
@@ -101,9 +102,8 @@ def predict_(
         paths: photos, and folders in which all are meant.
         csv: a new file, for a table instead of lines.
     """
-    if csv is not None and (csv.exists() or not csv.parent.is_dir()):
-        wrong = f"{csv} is there already" if csv.exists() else f"there is no folder {csv.parent}"
-        raise ValueError(f"{wrong}; choose another --csv")
+    if csv is not None:
+        check_new_file(csv, "--csv")
     predictions, unread = hub.predict(name, paths), []
     # Lines in a terminal tell themselves how far it is.
     is_shown = sys.stderr.isatty() and (csv is not None or not sys.stdout.isatty())

@@ -26,10 +26,10 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
+from benchmarks.in_browser import CHROMIUM  # noqa: E402
 from robust_hub.models import PixelClassifier, create_classifier  # noqa: E402
 from tests.made_up import VIT, saved  # noqa: E402
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.5)
 
 

@@ -42,4 +42,5 @@ from .stress_panel import check_stress as check_stress
 from .stress_panel import measure_stress as measure_stress
 from .surrogate import train_surrogate as train_surrogate
 from .verification import Verified as Verified
+from .verification import source_at as source_at
 from .verification import verify_evaluation as verify_evaluation

@@ -1,6 +1,6 @@
 """What an evaluation ends with: evaluation.json, which tells all of it, and one table."""
 
-from dataclasses import MISSING, asdict, astuple, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, astuple, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from robust_hub.evaluation.curve import Curve
 from robust_hub.evaluation.stress import Stress
 from robust_hub.files import as_record, read_json, write_json
 from robust_hub.models import Preprocessing
-from robust_hub.names import EVALUATION, HUB_ID
+from robust_hub.names import EVALUATION
 from robust_hub.threats import parse_threat
 
 SearchPrecision = Literal["float32", "bfloat16"]
@@ -126,25 +126,6 @@ class Report:
             f"mean accuracy under {self.curve.attack} over eps from 0 to {eps}, an upper bound; the first "
             f"{self.curve.n:,} images"
         )
-
-    def source_at(self, data: str) -> Source:
-        """Tells where the tested images are, to whoever got the evaluation from a stranger, who names no folder here.
-
-        Args:
-            data: the place where the reader has them; where empty, it is one that has the same name everywhere.
-
-        Raises:
-            CheckpointError: when there is no such place.
-        """
-        # Here, as a list of models needs no data sets.
-        from robust_hub.data import BUILTIN
-
-        named = self.source.data
-        if not data and named not in BUILTIN and (Path(named).exists() or not HUB_ID.fullmatch(named)):
-            raise CheckpointError(
-                f"the data set is called '{named}' where it was tested; say where that is with --data"
-            )
-        return replace(self.source, data=data or named)
 
     @property
     def uncovered(self) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 from datasets import Dataset
 
 from robust_hub.data import (
+    BUILTIN,
     Source,
     batch_size_for,
     data_sha256,
@@ -24,7 +25,7 @@ from robust_hub.evaluation.perturbations import confirm
 from robust_hub.evaluation.report import Report
 from robust_hub.evaluation.spot_check import SpotCheck, check_spots
 from robust_hub.models import PixelClassifier, Preprocessing
-from robust_hub.names import EVIDENCE, WEIGHTS
+from robust_hub.names import EVIDENCE, HUB_ID, WEIGHTS
 from robust_hub.threats import parse_threat
 
 BATCH = 256
@@ -124,7 +125,7 @@ def verify_evaluation(
         )
     # The output of a run is one's own, and names one's own folders.
     is_a_strangers = (folder / WEIGHTS).is_file()
-    source = report.source_at(data) if is_a_strangers else replace(report.source, data=data or report.source.data)
+    source = source_at(report, data) if is_a_strangers else replace(report.source, data=data or report.source.data)
     rows, images = _tested(source, report, evidence, folder)
     device, batch_size = classifier.mean.device, batch_size_for(classifier.input_size, most=BATCH)
     loader = evaluation_loader(rows, preprocessing, batch_size=batch_size, device=device)
@@ -152,6 +153,22 @@ def verify_evaluation(
         len(confirmed),
         spots,
     )
+
+
+def source_at(report: Report, data: str) -> Source:
+    """Tells where the tested images are, to whoever got an evaluation from a stranger, who names no folder here.
+
+    Args:
+        report: of the evaluation.
+        data: the place where the reader has them; where empty, it is one that has the same name everywhere.
+
+    Raises:
+        CheckpointError: when there is no such place.
+    """
+    named = report.source.data
+    if not data and named not in BUILTIN and (Path(named).exists() or not HUB_ID.fullmatch(named)):
+        raise CheckpointError(f"the data set is called '{named}' where it was tested; say where that is with --data")
+    return replace(report.source, data=data or named)
 
 
 def _tested(source: Source, report: Report, evidence: Evidence, folder: Path) -> tuple[Dataset, str]:

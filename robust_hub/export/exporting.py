@@ -18,7 +18,7 @@ from robust_hub.export.onnx_file import OPSET, OnnxClassifier, write_onnx
 from robust_hub.export.quantisation import quantise
 from robust_hub.export.torch_file import TorchClassifier, write_torch
 from robust_hub.export.transfer import Withstood, withstood
-from robust_hub.files import whole_file
+from robust_hub.files import check_new_file, whole_file
 from robust_hub.model_folder import ModelFolder
 from robust_hub.models import PixelClassifier
 from robust_hub.threats import parse_threat
@@ -89,9 +89,7 @@ def export_model(
         ValueError: when that can't be written, or in float32 does not give the classifier's labels; then there is no
             file.
     """
-    if file.exists() or not file.parent.is_dir():
-        wrong = f"{file} is there already" if file.exists() else f"there is no folder {file.parent}"
-        raise ValueError(f"{wrong}; choose another --output")
+    check_new_file(file, "--output")
     if precision == "int8" and format != "onnx":
         raise ValueError("int8 is made by onnxruntime, so it goes with --to onnx; drop --precision, or choose that")
     if precision == "int8" and not len(data.train):

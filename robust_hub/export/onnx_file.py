@@ -1,6 +1,5 @@
 """ONNX: written by torch's exporter, read by onnxruntime."""
 
-import json
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,16 +72,6 @@ class OnnxClassifier(nn.Module):
         self.session = InferenceSession(str(file), providers=["CPUExecutionProvider"])
         (taken,) = self.session.get_inputs()
         self.pixels: Pixels = "uint8" if taken.type == "tensor(uint8)" else "float32"
-
-    @property
-    def facts(self) -> dict[str, str]:
-        """What the file tells of itself."""
-        return dict(self.session.get_modelmeta().custom_metadata_map)
-
-    @property
-    def label_names(self) -> list[str]:
-        """The classes in the order of the logits; empty where nobody knows them."""
-        return json.loads(self.facts["labels"])
 
     def forward(self, images: Images) -> Logits:
         """Classifies images in [0, 1], rounded to bytes where the file takes these."""

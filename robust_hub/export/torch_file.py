@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from robust_hub.export.choices import Pixels
 from robust_hub.export.network import PixelNetwork, as_pixels
 from robust_hub.types import Images, Logits
 
@@ -38,9 +39,9 @@ class TorchClassifier(nn.Module):
         told = {FACTS: ""}
         with file.open("rb") as written:
             self.network = torch.export.load(written, extra_files=told).module()
-        self.facts: dict[str, str] = json.loads(told[FACTS])
+        self.pixels: Pixels = json.loads(told[FACTS])["pixels"]
 
     @torch.no_grad()
     def forward(self, images: Images) -> Logits:
         """Classifies images in [0, 1], rounded to bytes where the file takes these."""
-        return self.network(as_pixels(images, "uint8" if self.facts["pixels"] == "uint8" else "float32"))
+        return self.network(as_pixels(images, self.pixels))

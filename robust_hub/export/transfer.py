@@ -65,9 +65,10 @@ def withstood(
     """
     attack, square, told = AutoAttack(threat, "quick"), Square(threat, queries=QUERIES), []
     with eval_mode(classifier), seeded(seed, torch.device("cpu")):
+        search = search_classifier(classifier, "float32", next(iter(loader))[0][:8])
         for images, labels in progress(loader, desc="attacking"):
             clean, file_clean = right(classifier, images, labels), right(exported, images, labels)
-            adversarial = attack(search_classifier(classifier, "float32", images[:8]), images, labels)
+            adversarial = attack(search, images, labels)
             robust = clean & right(classifier, adversarial, labels)
             transferred = file_clean & right(exported, adversarial, labels)
             standing = transferred.clone()

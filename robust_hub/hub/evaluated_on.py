@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from robust_hub.data import Data, Source, load_test_data
 from robust_hub.errors import CheckpointError
-from robust_hub.evaluation import Report
+from robust_hub.evaluation import Report, source_at
 from robust_hub.hub.fetching import open_folder
 from robust_hub.model_folder import ModelFolder
 from robust_hub.names import EVALUATION
@@ -26,7 +26,7 @@ def open_data_of(folder: ModelFolder, data: str = "") -> Data:
         open_folder(folder.place, [EVALUATION])
     if (folder.path / EVALUATION).is_file():
         report = Report.read(folder.path)
-        return load_test_data(report.source_at(data), rule=report.rule)
+        return load_test_data(source_at(report, data), rule=report.rule)
     if not data:
         raise CheckpointError(f"{folder.name} was evaluated on no data set that is known here; name one with --data")
     return load_test_data(Source(data))

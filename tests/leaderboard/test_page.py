@@ -24,7 +24,6 @@ from robust_hub.models import create_classifier
 from tests.made_up import NAMES, VIT, provenance, report
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 AUTO_ATTACK = ("apgd-ce", "apgd-t", "fab-t", "square")
 HOSTILE = '"><script>document.title = "owned"</script><img src=x onerror="document.title = 1"> $x$ & \'<b>'
 N = 200
