@@ -14,8 +14,7 @@ from tabulate import tabulate
 from robust_hub import data, demo, export, hub, launch
 from robust_hub.errors import CheckpointError
 from robust_hub.evaluation import SPOTS
-from robust_hub.files import check_new_file
-from robust_hub.launch import command_line, tell
+from robust_hub.launch import check_new_file, command_line, tell
 from robust_hub.leaderboard import model_table
 from robust_hub.names import CONFIG
 

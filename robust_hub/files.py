@@ -26,21 +26,6 @@ def beside(place: Path) -> Path:
     return place.with_name(place.name + UNFINISHED)
 
 
-def check_new_file(file: Path, option: str) -> None:
-    """Checks that a file can be written where nothing is yet.
-
-    Args:
-        file: that is wanted.
-        option: by which the user named it.
-
-    Raises:
-        ValueError: when there is one, or no folder for it.
-    """
-    if file.exists() or not file.parent.is_dir():
-        wrong = f"{file} is there already" if file.exists() else f"there is no folder {file.parent}"
-        raise ValueError(f"{wrong}; choose another {option}")
-
-
 def put_in_place(unfinished: Path, place: Path) -> None:
     """Lets a file or a folder that is finished, and on the disk, take its place; nobody ever sees half of it."""
     for file in [unfinished] if unfinished.is_file() else unfinished.rglob("*"):

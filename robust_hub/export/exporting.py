@@ -18,7 +18,8 @@ from robust_hub.export.onnx_file import OPSET, OnnxClassifier, write_onnx
 from robust_hub.export.quantisation import quantise
 from robust_hub.export.torch_file import TorchClassifier, write_torch
 from robust_hub.export.transfer import Withstood, withstood
-from robust_hub.files import check_new_file, whole_file
+from robust_hub.files import whole_file
+from robust_hub.launch import check_new_file
 from robust_hub.model_folder import ModelFolder
 from robust_hub.models import PixelClassifier
 from robust_hub.threats import parse_threat

@@ -12,6 +12,7 @@ from .identity import check_output as check_output
 from .identity import claim_output as claim_output
 from .identity import identity_of as identity_of
 from .output import Output as Output
+from .output import check_new_file as check_new_file
 from .progress_bars import progress as progress
 from .tracking import end_training as end_training
 from .tracking import track as track

@@ -25,3 +25,18 @@ class Output:
     def checkpoints(self) -> Path:
         """Where what a run can go on from is kept."""
         return self.folder / "checkpoints"
+
+
+def check_new_file(file: Path, option: str) -> None:
+    """Checks that a file can be written where nothing is yet.
+
+    Args:
+        file: that is wanted.
+        option: by which the user named it.
+
+    Raises:
+        ValueError: when there is one, or no folder for it.
+    """
+    if file.exists() or not file.parent.is_dir():
+        wrong = f"{file} is there already" if file.exists() else f"there is no folder {file.parent}"
+        raise ValueError(f"{wrong}; choose another {option}")
