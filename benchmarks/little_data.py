@@ -130,20 +130,24 @@ class Cell:
 
 
 def small(
-    cifar100: tyro.conf.Positional[Path], cifar10: tyro.conf.Positional[Path], output: Path = Path("runs/little")
+    cifar100: tyro.conf.Positional[Path],
+    cifar10: tyro.conf.Positional[Path],
+    columns: tuple[int, ...] = (25, 50, 200, 500),
+    output: Path = Path("runs/little"),
 ):
     """Runs what is missing of the table of small images.
 
     Args:
         cifar100: folder of CIFAR-100.
         cifar10: folder of CIFAR-10, on which a plain network is trained to start from.
+        columns: images a class; a core can take one and another core another.
         output: where the runs write; a run that was killed goes on.
     """
     plain = output / "plain_cifar10"
     words = ("transfer.py", "plain", "--teacher", f"local-dir:{ROBUST}", *NETWORK, "--epochs", "6")
     launch(words, plain, data=cifar10, threat="linf:8/255", seed=0)
     places = {"robust": ROBUST, "plain": plain / "student"}
-    for images in (25, 50, 200, 500):
+    for images in columns:
         for seed in range(SEEDS.get(images, 1)):
             folder = output / f"cifar100_{images}_{seed}"
             few_of(cifar100, folder / "data", images, seed)
