@@ -121,7 +121,7 @@ def evaluated(place: Path, architecture: str, model_args: dict) -> Path:
     output = place.with_name("evaluation")
     output.mkdir()
     evaluation, costs, perturbations = evaluate_in_stages(
-        Accelerator(), classifier, classifier, loader, attack, seed=0, journal=Journal(output / "journal"), label=""
+        Accelerator(), classifier, classifier, loader, [range(24)], attack, seed=0, journal=Journal(output / "journal")
     )
     made_up = report(classifier, data.label_names)
     told = replace(

@@ -14,6 +14,7 @@ from .fingerprint import Fingerprints as Fingerprints
 from .fingerprint import data_sha256 as data_sha256
 from .fingerprint import fingerprints_of as fingerprints_of
 from .fingerprint import sha256_in_order as sha256_in_order
+from .fingerprint import split_sha256 as split_sha256
 from .fingerprint import tested_sha256 as tested_sha256
 from .images import read_row as read_row
 from .loaders import Loader as Loader
@@ -24,6 +25,7 @@ from .loaders import training_loader as training_loader
 from .photos import find_photos as find_photos
 from .photos import read_encoded as read_encoded
 from .photos import read_photo as read_photo
+from .sharding import WHOLE as WHOLE
 from .sharding import Shard as Shard
 from .sharding import mix as mix
 from .source import Augmentation as Augmentation

@@ -117,14 +117,15 @@ def evaluation_loader(
 ) -> Loader:
     """Makes a loader that yields every image of this process's share once, in order, brought to the size by `fit`.
 
-    The share of process r of w is rows r, r + w, r + 2 w and so on; `batch_size` is that of this process.
+    The share of process r of w is batches r, r + w, r + 2 w and so on, so that a batch holds the same images whatever
+    the number of processes; see `Shard.batches`.
     """
     # Every process decodes all of it, or waits for the one that does, so that all meet the same bad image.
     images, labels = decode(rows, AsShown(fit), most_in_memory=IN_MEMORY_BYTES), _labels(rows)
     if not _fits(rows, fit.input_size):
         plan = Ordered(len(rows), batch_size, shard)
         return Streamed(plan, shown(images, labels), device, threads_of(shard))
-    share = slice(shard.rank, None, shard.world)
+    share = [row for batch in shard.batches(len(rows), batch_size) for row in batch]
     return _InOrder(_together(images, fit)[share].to(device), labels[share].to(device), batch_size)
 
 

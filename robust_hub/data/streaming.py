@@ -88,7 +88,7 @@ class Cropped:
 
 @dataclass
 class Ordered:
-    """The rows of this process's share, every one once, in order."""
+    """The rows of this process's batches, every one once, in order."""
 
     n: int
     batch_size: int
@@ -96,15 +96,10 @@ class Ordered:
     epoch: int = 0
 
     def __len__(self) -> int:
-        return -(-len(self._rows) // self.batch_size)
+        return len(self.shard.batches(self.n, self.batch_size))
 
     def __iter__(self) -> Iterator[list[int]]:
-        for start in range(0, len(self._rows), self.batch_size):
-            yield list(self._rows[start : start + self.batch_size])
-
-    @property
-    def _rows(self) -> range:
-        return range(self.shard.rank, self.n, self.shard.world)
+        yield from map(list, self.shard.batches(self.n, self.batch_size))
 
 
 def mirrored(augmentation: Augmentation) -> float:

@@ -29,6 +29,8 @@ from .perturbations import confirm as confirm
 from .plots import dispensable as dispensable
 from .plots import plot_accuracy_curves as plot_accuracy_curves
 from .plots import plot_input_gradients as plot_input_gradients
+from .portions import Portion as Portion
+from .portions import seeded as seeded
 from .report import Report as Report
 from .report import SearchPrecision as SearchPrecision
 from .robust_accuracy import accuracy_curve as accuracy_curve
@@ -37,7 +39,6 @@ from .robust_accuracy import pgd_curve as pgd_curve
 from .robust_accuracy import right as right
 from .search import search_classifier as search_classifier
 from .stages import evaluate_in_stages as evaluate_in_stages
-from .stages import seeded as seeded
 from .stress_panel import check_stress as check_stress
 from .stress_panel import measure_stress as measure_stress
 from .surrogate import train_surrogate as train_surrogate

@@ -4,19 +4,21 @@ A classifier that hides its gradient, or answers at random, withstands attacks w
 measures one thing that comes out otherwise on a robust classifier than on one that only looks so.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch import Tensor, nn
+from tqdm.std import tqdm
 
 from robust_hub.attacks import PGD, Attack, Square, ascend, eval_mode, loss_and_gradient
-from robust_hub.data import mix
 from robust_hub.evaluation.accuracy import Check
+from robust_hub.evaluation.journal import Journal
+from robust_hub.evaluation.portions import Portion, gather, seeded
 from robust_hub.evaluation.robust_accuracy import right, strict_float32
+from robust_hub.launch import progress
 from robust_hub.losses import cross_entropy, margin
 from robust_hub.models import PixelClassifier
 from robust_hub.threats import L2, Linf, Threat
@@ -24,6 +26,8 @@ from robust_hub.types import Images, Labels, Mask, PerExample
 
 FEW_STEPS, STEPS, MORE_STEPS, CURVE_STEPS = 10, 50, 200, 20
 RESTARTS = 5
+# On each image, one more for every surrogate.
+ATTACKS = 12
 # Most of Square's successes come early, and AutoAttack's 5000 queries would cost more than all the rest.
 QUERIES = 1000
 
@@ -59,6 +63,8 @@ CHECKS = {
     # Sums taken in another order differ by less in float32.
     "two passes": (1e-3, 0, "change of logits in another pass and batch, relative to the largest; if large, random"),
 }
+# Of a journal.
+STAGE = "honesty"
 # Attacks need float32: in half of it small gradients are rounded away.
 BITS, BITS_MEANING = 32.0, "bits of the numbers that the classifier computes in; if fewer, rounding hides gradients"
 
@@ -66,26 +72,26 @@ BITS, BITS_MEANING = 32.0, "bits of the numbers that the classifier computes in;
 def check_honesty(
     accelerator: Accelerator,
     classifier: PixelClassifier,
-    images: Images,
-    labels: Labels,
+    portions: Sequence[Portion],
     threat: Linf | L2,
-    survivors: Mask,
+    survivors: Sequence[Mask],
     *,
     surrogates: dict[str, nn.Module],
     seed: int,
+    journal: Journal,
 ) -> list[Check]:
     """Looks for reasons not to believe a robust accuracy, on a few hundred images; all processes get the same checks.
 
     Args:
         accelerator: of the run.
         classifier: the unwrapped classifier, returned to the mode it was in.
-        images: this process's share, which may be empty.
-        labels: of these images.
+        portions: this process's, of which there may be none.
         threat: the ball that the robust accuracy is about.
-        survivors: which of these images the white-box stages of the evaluation left standing; where one of them fell,
-            an attack that knows less does no better.
+        survivors: which images of each portion the white-box stages of the evaluation left standing; where one of them
+            fell, an attack that knows less does no better.
         surrogates: other classifiers of the same images, by their names; images that fool them are tried on this one.
-        seed: of the random starts; the global generator is left alone.
+        seed: of the random starts, with the portion; the global generator is left alone.
+        journal: what was found on a portion is read from it instead of being looked for.
 
     Raises:
         ValueError: when no process has an image.
@@ -95,19 +101,19 @@ def check_honesty(
         section 4 (scale of the logits), and the authors' code (randomness, zero gradients, Square beating the rest).
     Deviations: an attack is compared with another by the share of images that only it fools, not by two accuracies.
     """
-    measured = {}
-    # An empty share is not shown to networks, which need not take it, but takes part in the one collective.
-    if len(images):
-        cuda = [images.device] if images.device.type == "cuda" else []
-        with eval_mode(classifier), strict_float32(), torch.random.fork_rng(devices=cuda):
-            torch.manual_seed(mix(seed, accelerator.process_index))
-            measured = _look(classifier, images, labels)
-            measured |= _attack(classifier, images, labels, threat, survivors, surrogates)
-    shares = gather_object([{name: fact.cpu().numpy() for name, fact in measured.items()}])
-    if not any(shares):
+    found, total = [], len(portions) * (ATTACKS + len(surrogates))
+    with eval_mode(classifier), strict_float32(), progress(total=total, desc="honesty", unit=" attacks") as bar:
+        for (first, images, labels), standing in zip(portions, survivors, strict=True):
+            if (measured := journal.read(first, STAGE)) is None:
+                with seeded(seed, first, device=images.device):
+                    measured = _look(classifier, images, labels)
+                    measured |= _attack(classifier, images, labels, threat, standing, surrogates, bar)
+                journal.write(first, STAGE, measured)
+            found.append((first, {name: fact.cpu().numpy() for name, fact in measured.items()}))
+    shares = gather(accelerator, found)
+    if not shares:
         raise ValueError("honesty checks need images, got none on any process; give them a few hundred")
-    names = next(filter(None, shares))
-    return _judge({name: np.concatenate([share[name] for share in shares if share]) for name in names}, classifier)
+    return _judge({name: np.concatenate([share[name] for share in shares]) for name in shares[0]}, classifier)
 
 
 def _look(classifier: nn.Module, images: Images, labels: Labels) -> dict[str, Tensor]:
@@ -136,9 +142,15 @@ def _attack(
     threat: Linf | L2,
     survivors: Mask,
     surrogates: dict[str, nn.Module],
+    bar: tqdm,
 ) -> dict[str, Tensor]:
-    """Attacks with gradients, and then without them what has withstood these."""
-    after = partial(_withstand, classifier, images, labels)
+    """Attacks with gradients, and then without them what has withstood these; the bar counts the attacks."""
+
+    def after(attack: Attack, attacked: Mask) -> Mask:
+        withstood = _withstand(classifier, images, labels, attack, attacked)
+        bar.update()
+        return withstood
+
     everything = torch.ones_like(survivors)
     clean = right(classifier, images, labels)
     few, pgd = after(_pgd(threat, threat.eps, FEW_STEPS), clean), after(_pgd(threat, threat.eps), everything)

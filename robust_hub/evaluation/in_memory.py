@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 from accelerate import Accelerator
 
 from robust_hub.attacks import AutoAttack, Version
-from robust_hub.data import batches_of
+from robust_hub.data import WHOLE, batches_of
 from robust_hub.evaluation.accuracy import Evaluation
 from robust_hub.evaluation.journal import Journal
 from robust_hub.evaluation.search import search_classifier
@@ -46,6 +46,7 @@ def evaluate(
             classifier,
             search_classifier(classifier, "float32", images[:8]),
             batches_of(images, labels, batch_size=BATCH),
+            WHOLE.batches(len(images), BATCH),
             AutoAttack(threat, version),
             seed=0,
             journal=Journal(Path(place)),

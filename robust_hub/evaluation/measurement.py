@@ -1,12 +1,13 @@
 """Measures a classifier: all attacks of an ensemble, the honesty checks and evidence, as one report; then pictures."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
+from datasets import Dataset
 from torch import nn
 
 from robust_hub.attacks import AutoAttack
@@ -17,7 +18,6 @@ from robust_hub.data import (
     Source,
     evaluation_loader,
     fingerprints_of,
-    mix,
     subset,
     tested_sha256,
     with_augmentation,
@@ -28,17 +28,21 @@ from robust_hub.evaluation.evidence import Evidence, as_many_as_fit
 from robust_hub.evaluation.honesty import check_honesty
 from robust_hub.evaluation.journal import Journal
 from robust_hub.evaluation.plots import dispensable, plot_accuracy_curves, plot_classes, plot_stress, plot_survivors
+from robust_hub.evaluation.portions import Portion
 from robust_hub.evaluation.report import FORMAT, Report, SearchPrecision
 from robust_hub.evaluation.robust_accuracy import pgd_curve
 from robust_hub.evaluation.search import search_classifier
-from robust_hub.evaluation.stages import evaluate_in_stages, seeded
+from robust_hub.evaluation.stages import evaluate_in_stages
 from robust_hub.evaluation.stress import Stress
 from robust_hub.evaluation.stress_panel import measure_stress
 from robust_hub.launch import Output, hardware, told_command, versions
 from robust_hub.models import PixelClassifier
 from robust_hub.names import EVIDENCE
 from robust_hub.threats import Threat, parse_threat
-from robust_hub.types import Images, Labels
+from robust_hub.types import Images
+
+# To compare two copies of a classifier on.
+FEW = 8
 
 
 @runtime_checkable
@@ -108,25 +112,33 @@ def measure(
         surrogates: see `check_honesty`.
     """
     accelerator.print(f"each image is brought to {classifier.preprocessing}, as the model wants it")
-    loader = _loader(accelerator, classifier, data, config)
-    images, labels = _first(accelerator, classifier, loader, config)
-    search = search_classifier(classifier, config.search_precision, images[:8])
+    shard = Shard(accelerator.process_index, accelerator.num_processes)
+    images = subset(data.test, config.source.test_images)
+    rows = shard.batches(len(images), config.batch_size)
+    loader = evaluation_loader(
+        images, classifier.preprocessing, batch_size=config.batch_size, device=accelerator.device, shard=shard
+    )
+    search = search_classifier(classifier, config.search_precision, _few(accelerator, classifier, images))
     journal, label = Journal(config.output.checkpoints), classifier.architecture
     evaluation, costs, perturbations = evaluate_in_stages(
-        accelerator, classifier, search, loader, attack, seed=config.seed, journal=journal, label=label
+        accelerator, classifier, search, loader, rows, attack, seed=config.seed, journal=journal, label=label
     )
-    # Of this process's share of the split, the images that the checks look at.
-    share = slice(accelerator.process_index, None, accelerator.num_processes)
-    withstood = evaluation.survivors[attack.last_with_gradients][share][: len(images)]
-    survivors = torch.from_numpy(withstood).to(images.device)
+    portions = list(_first(loader, rows, config.honesty_images))
+    withstood = torch.from_numpy(evaluation.survivors[attack.last_with_gradients])
     checks = check_honesty(
-        accelerator, classifier, images, labels, attack.threat, survivors, surrogates=surrogates, seed=config.seed
+        accelerator,
+        classifier,
+        portions,
+        attack.threat,
+        [withstood[first:][: len(labels)].to(labels.device) for first, _, labels in portions],
+        surrogates=surrogates,
+        seed=config.seed,
+        journal=journal,
     )
-    own_seed, stress = mix(config.seed, accelerator.process_index), None
-    with seeded(own_seed, images.device):
-        curve = pgd_curve(accelerator, classifier, images, labels, attack.threat)
-        if config.stress:
-            stress = measure_stress(accelerator, classifier, images, labels, attack.threat, seed=own_seed % 2**32)
+    curve = pgd_curve(accelerator, classifier, portions, attack.threat, seed=config.seed)
+    stress = None
+    if config.stress:
+        stress = measure_stress(accelerator, classifier, portions, attack.threat, seed=config.seed)
     tested = len(evaluation.clean)
     covered = min(tested, config.evidence_images or as_many_as_fit(perturbations, tested))
     report = report_on(
@@ -233,27 +245,16 @@ def report_on(
     )
 
 
-def _loader(accelerator: Accelerator, classifier: PixelClassifier, data: Data, config: Measurement) -> Loader:
-    """Makes this process's share of the images that are tested."""
-    return evaluation_loader(
-        subset(data.test, config.source.test_images),
-        classifier.preprocessing,
-        batch_size=config.batch_size,
-        device=accelerator.device,
-        shard=Shard(accelerator.process_index, accelerator.num_processes),
-    )
+def _few(accelerator: Accelerator, classifier: PixelClassifier, rows: Dataset) -> Images:
+    """Gives every process the same few images."""
+    few = rows.select(range(min(FEW, len(rows))))
+    ((images, _),) = evaluation_loader(few, classifier.preprocessing, batch_size=FEW, device=accelerator.device)
+    return images
 
 
-def _first(
-    accelerator: Accelerator, classifier: PixelClassifier, loader: Loader, config: Measurement
-) -> tuple[Images, Labels]:
-    """Takes the first images of a share, for the honesty checks; fewer, or none, where there are no more."""
-    count = -(-config.honesty_images // accelerator.num_processes)
-    images = [torch.zeros(0, *classifier.input_size, device=accelerator.device)]
-    labels = [torch.zeros(0, dtype=torch.int64, device=accelerator.device)]
-    for batch in loader:
-        if sum(map(len, labels)) >= count:
-            break
-        images.append(batch[0])
-        labels.append(batch[1])
-    return torch.cat(images)[:count], torch.cat(labels)[:count]
+def _first(loader: Loader, rows: Sequence[range], most: int) -> Iterator[Portion]:
+    """Yields those images of this process that are among the first so many of the split."""
+    for numbers, (images, labels) in zip(rows, loader, strict=False):
+        if (wanted := most - numbers.start) <= 0:
+            return
+        yield Portion(numbers.start, images[:wanted], labels[:wanted])

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from itertools import chain, zip_longest
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from robust_hub.attacks import PGD, Attack, eval_mode
 from robust_hub.data import Loader
 from robust_hub.evaluation.accuracy import Evaluation
 from robust_hub.evaluation.curve import Curve
+from robust_hub.evaluation.portions import Portion, gather, seeded
 from robust_hub.launch import progress
 from robust_hub.threats import Threat
 from robust_hub.types import Images, Labels, Mask
@@ -47,50 +49,67 @@ def evaluate_loader(
             true.append(labels.cpu().numpy())
             clean.append(correct.cpu().numpy())
             robust.append(withstood.cpu().numpy())
-    true, clean, robust = (_gather(accelerator, share) for share in (true, clean, robust))
+    true, clean, robust = map(_gather, (true, clean, robust))
     return Evaluation(repr(attack), true, clean, {repr(attack): robust}, time.perf_counter() - start)
 
 
 def accuracy_curve(
     accelerator: Accelerator,
     classifier: nn.Module,
-    images: Images,
-    labels: Labels,
+    portions: Sequence[Portion],
     attack: Callable[[float], Attack],
     eps: Sequence[float],
-) -> list[float]:
-    """Measures robust accuracy at growing eps; an image that fell at a smaller eps has fallen at a larger one.
+    *,
+    seed: int,
+) -> np.ndarray:
+    """Finds which images withstand growing eps; one that fell at a smaller eps has fallen at a larger one.
 
     Args:
         accelerator: of the run.
         classifier: the unwrapped classifier, returned to the mode it was in.
-        images: this process's share.
-        labels: of these images.
+        portions: this process's.
         attack: makes the attack for one eps.
         eps: radii in pixel units, growing.
+        seed: of the random starts; the global generator is left alone.
+
+    Returns:
+        A row for each radius and a boolean for each image of all processes.
     """
-    masks = []
+    found = []
     with eval_mode(classifier), strict_float32():
-        standing = right(classifier, images, labels)
-        for radius in eps:
-            if radius > 0 and standing.any():
-                adversarial = attack(radius)(classifier, images[standing], labels[standing])
-                withstood = right(classifier, adversarial, labels[standing])
-                standing = standing.clone()
-                standing[standing.clone()] = withstood
-            masks.append(standing.cpu().numpy())
-    return [float(_gather(accelerator, [mask]).mean()) for mask in masks]
+        for portion in portions:
+            with seeded(seed, portion.first, device=portion.images.device):
+                found.append((portion.first, _withstood(classifier, portion, attack, eps)))
+    return np.concatenate(gather(accelerator, found), axis=1)
 
 
-def pgd_curve(accelerator: Accelerator, classifier: nn.Module, images: Images, labels: Labels, threat: Threat) -> Curve:
+def _withstood(
+    classifier: nn.Module, portion: Portion, attack: Callable[[float], Attack], eps: Sequence[float]
+) -> np.ndarray:
+    """Attacks the images of a portion at growing eps; see `accuracy_curve`."""
+    _, images, labels = portion
+    standing, masks = right(classifier, images, labels), []
+    for radius in eps:
+        if radius > 0 and standing.any():
+            adversarial = attack(radius)(classifier, images[standing], labels[standing])
+            withstood = right(classifier, adversarial, labels[standing])
+            standing = standing.clone()
+            standing[standing.clone()] = withstood
+        masks.append(standing.cpu().numpy())
+    return np.stack(masks)
+
+
+def pgd_curve(
+    accelerator: Accelerator, classifier: nn.Module, portions: Sequence[Portion], threat: Threat, *, seed: int
+) -> Curve:
     """Measures accuracy under PGD-20 at multiples of a threat's eps, that eps among them; see `accuracy_curve`."""
 
     def attack(eps: float) -> PGD:
         return PGD.standard(replace(threat, eps=eps), steps=CURVE_STEPS, stop_when_fooled=True)
 
     eps = [threat.eps * factor for factor in CURVE_RADII]
-    accuracy = accuracy_curve(accelerator, classifier, images, labels, attack, eps)
-    return Curve(CURVE_STEPS, sum(gather_object([len(images)])), eps, accuracy)
+    masks = accuracy_curve(accelerator, classifier, portions, attack, eps, seed=seed)
+    return Curve(CURVE_STEPS, masks.shape[1], eps, masks.mean(1).tolist())
 
 
 def strict_float32() -> AbstractContextManager:
@@ -104,10 +123,7 @@ def right(classifier: nn.Module, images: Images, labels: Labels) -> Mask:
     return classifier(images).argmax(1) == labels
 
 
-def _gather(accelerator: Accelerator, share: list[np.ndarray]) -> np.ndarray:
-    """Puts the shares (rows r, r + w, r + 2 w, ... of process r of w) back into the order of the split."""
-    shares = gather_object([np.concatenate(share) if share else np.zeros(0, bool)])
-    whole = np.empty(sum(map(len, shares)), dtype=np.result_type(*shares))
-    for rank, mask in enumerate(shares):
-        whole[rank :: accelerator.num_processes] = mask
-    return whole
+def _gather(share: list[np.ndarray]) -> np.ndarray:
+    """Puts the shares (batches r, r + w, r + 2 w, ... of process r of w) back into the order of the split."""
+    rounds = chain.from_iterable(zip_longest(*gather_object([share])))
+    return np.concatenate([batch for batch in rounds if batch is not None])

@@ -1,8 +1,7 @@
 """Runs the stages of an ensemble batch by batch, each on the survivors of the one before, and forgets nothing."""
 
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,10 +10,11 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor, nn
 
 from robust_hub.attacks import AutoAttack, Stage, eval_mode
-from robust_hub.data import Loader, mix
+from robust_hub.data import Loader
 from robust_hub.evaluation.accuracy import Cost, Evaluation
 from robust_hub.evaluation.journal import Journal
 from robust_hub.evaluation.perturbations import STEPS, Perturbations, merge
+from robust_hub.evaluation.portions import seeded
 from robust_hub.evaluation.progress_bar import ProgressBar
 from robust_hub.evaluation.robust_accuracy import strict_float32
 from robust_hub.models import PixelClassifier
@@ -27,6 +27,7 @@ def evaluate_in_stages(
     classifier: PixelClassifier,
     search: nn.Module,
     loader: Loader,
+    rows: Sequence[range],
     attack: AutoAttack,
     *,
     seed: int,
@@ -43,6 +44,7 @@ def evaluate_in_stages(
         classifier: the unwrapped classifier, whose verdict counts.
         search: what the attacks search on, from `search_classifier`.
         loader: this process's share of a split, from `evaluation_loader`.
+        rows: those of the split that each of its batches holds.
         attack: the ensemble.
         seed: decides every random start, with the stage and the batch; the global generator is left alone.
         journal: finished stages of finished batches are read from it instead of being run.
@@ -58,8 +60,8 @@ def evaluate_in_stages(
     attacker = _Attacker(classifier, search, attack.threat, seed)
     most_passes = [stage.most_passes for stage in stages.values()]
     with eval_mode(classifier), strict_float32(), ProgressBar(label, networks, len(loader), most_passes) as bar:
-        for indices, images, labels in _numbered(loader, accelerator.process_index, accelerator.num_processes):
-            first = int(indices[0])
+        for numbers, (images, labels) in zip(rows, loader, strict=True):
+            first, indices = numbers.start, torch.tensor(numbers).to(labels)
             if (clean := journal.read(first, "clean")) is None:
                 clean = {"indices": indices, "labels": labels, "clean": _classify(classifier, search, images, labels)}
                 journal.write(first, "clean", clean)
@@ -78,14 +80,6 @@ def evaluate_in_stages(
             bar.end_batch(len(images), int(standing.sum()))
     accelerator.wait_for_everyone()
     return _collect(repr(attack), list(stages), journal, time.perf_counter() - start)
-
-
-def _numbered(loader: Loader, rank: int, world: int) -> Iterator[tuple[Tensor, Images, Labels]]:
-    """Yields the batches of a share with the numbers that their images have in the split."""
-    done = 0
-    for images, labels in loader:
-        yield rank + world * torch.arange(done, done + len(images)).to(labels), images, labels
-        done += len(images)
 
 
 def _classify(classifier: PixelClassifier, search: nn.Module, images: Images, labels: Labels) -> Mask:
@@ -126,7 +120,7 @@ class _Attacker:
             rows = slice(position, position + portion)
             try:
                 # A portion's random starts depend on where it begins, so that a resumed run draws them again.
-                with seeded(mix(self.seed, number, int(indices[position])), images.device):
+                with seeded(self.seed, number, int(indices[position]), device=images.device):
                     parts.append(self._fool(attack, indices[rows], images[rows], labels[rows]))
                 position += portion
             except RuntimeError as error:
@@ -140,14 +134,6 @@ class _Attacker:
         evidence = Perturbations.of(indices, images, attack(self.search, images, labels), self.threat)
         predicted, fooled = evidence.fooling(self.classifier, images, labels, self.threat)
         return replace(evidence, predicted=predicted).rows(fooled)
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Generator[None]:
-    """Lets random numbers begin from a seed, and puts the global generator back."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 def _passes(networks: list[PixelClassifier]) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """Measures accuracy under common corruptions, noise, JPEG, resizing and attacks in another norm."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from io import BytesIO
@@ -8,16 +8,17 @@ from io import BytesIO
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from PIL import Image
 from torch import nn
 
 from robust_hub.attacks import PGD, eval_mode
+from robust_hub.data import mix
+from robust_hub.evaluation.portions import Portion, gather
 from robust_hub.evaluation.robust_accuracy import accuracy_curve, right, strict_float32
 from robust_hub.evaluation.stress import Strain, Stress
 from robust_hub.launch import progress
 from robust_hub.threats import L2, Linf, Threat
-from robust_hub.types import Images, Labels
+from robust_hub.types import Images
 
 STRENGTHS = (1.0, 2.0, 3.0, 4.0, 5.0)
 # Of the paper's 19 kinds, those that are reported; the others are there to choose by.
@@ -59,43 +60,60 @@ def check_stress() -> None:
 
 
 def measure_stress(
-    accelerator: Accelerator, classifier: nn.Module, images: Images, labels: Labels, threat: Threat, *, seed: int
+    accelerator: Accelerator, classifier: nn.Module, portions: Sequence[Portion], threat: Threat, *, seed: int
 ) -> Stress:
     """Measures accuracy under common corruptions, Gaussian noise, JPEG, resizing, and PGD in another norm.
 
     Args:
         accelerator: of the run.
         classifier: on its device.
-        images: this process's share.
-        labels: of these images.
+        portions: this process's.
         threat: that of the claim, whose norm is not the other one.
-        seed: of what is random in them.
+        seed: of what is random in them, with the portion.
 
     Source: Hendrycks and Dietterich, ICLR 2019, arXiv 1903.12261, for the corruptions.
     Deviations: accuracies, not errors relative to AlexNet's; strengths are those of 224 px at any size, so figures of
         smaller images are not comparable with those on CIFAR-10-C; images below 32 px have no common corruptions.
     """
-    kinds: dict[str, tuple[tuple[float, ...], Callable[[Images, float], Images]]] = {
-        "Gaussian noise, sigma": (NOISE, _noisy(seed)),
-        "JPEG, quality": (QUALITIES, _each(_recompressed)),
-        "resized to, and back": (SHARES, _resized),
-    }
-    if min(images.shape[2:]) >= LEAST_SIDE:
-        kinds |= {name: (STRENGTHS, _each(_corrupted(name), seed)) for name in CORRUPTIONS}
-    strains = []
+    strengths = {"Gaussian noise, sigma": NOISE, "JPEG, quality": QUALITIES, "resized to, and back": SHARES}
+    if all(min(portion.images.shape[2:]) >= LEAST_SIDE for portion in portions):
+        strengths |= dict.fromkeys(CORRUPTIONS, STRENGTHS)
+    # The images as they are.
+    strengths[""] = (0.0,)
+    masks = {}
     with eval_mode(classifier), strict_float32():
-        for name, (strengths, changed) in progress(kinds.items(), desc="stress", leave=False):
-            accuracy = [
-                _accuracy(right(classifier, changed(images, strength).to(images), labels)) for strength in strengths
-            ]
-            strains.append(Strain(name, [f"{strength:g}" for strength in strengths], accuracy))
-        clean = _accuracy(right(classifier, images, labels))
-    strains.append(_other_norm(accelerator, classifier, images, labels, threat))
-    return Stress(sum(gather_object([len(images)])), clean, strains)
+        for name, values in progress(strengths.items(), desc="stress", leave=False):
+            found = []
+            for first, images, labels in portions:
+                changed = _change(name, mix(seed, first) % 2**32)
+                shown = (changed(images, value).to(images) for value in values)
+                found.append((first, torch.stack([right(classifier, each, labels) for each in shown]).cpu().numpy()))
+            masks[name] = np.concatenate(gather(accelerator, found), axis=1)
+    (unchanged,) = masks.pop("")
+    strains = [
+        Strain(name, [f"{value:g}" for value in strengths[name]], mask.mean(1).tolist()) for name, mask in masks.items()
+    ]
+    strains.append(_other_norm(accelerator, classifier, portions, threat, seed))
+    return Stress(len(unchanged), float(unchanged.mean()), strains)
+
+
+def _change(name: str, seed: int) -> Callable[[Images, float], Images]:
+    """Gives the change of images that a name means, at any strength; none where the name is empty."""
+    match name:
+        case "":
+            return lambda images, _: images
+        case "Gaussian noise, sigma":
+            return _noisy(seed)
+        case "JPEG, quality":
+            return _each(_recompressed)
+        case "resized to, and back":
+            return _resized
+        case _:
+            return _each(_corrupted(name), seed)
 
 
 def _other_norm(
-    accelerator: Accelerator, classifier: nn.Module, images: Images, labels: Labels, threat: Threat
+    accelerator: Accelerator, classifier: nn.Module, portions: Sequence[Portion], threat: Threat, seed: int
 ) -> Strain:
     other = L2(0.0) if isinstance(threat, Linf) else Linf(0.0)
     radii = RADII[other.name]
@@ -103,16 +121,10 @@ def _other_norm(
     def attack(eps: float) -> PGD:
         return PGD.standard(replace(other, eps=eps), steps=STEPS, stop_when_fooled=True)
 
-    accuracy = accuracy_curve(accelerator, classifier, images, labels, attack, radii)
+    accuracy = accuracy_curve(accelerator, classifier, portions, attack, radii, seed=seed).mean(1).tolist()
     return Strain(
         f"PGD-{STEPS}, {other.name}", [str(replace(other, eps=eps)).partition(":")[2] for eps in radii], accuracy
     )
-
-
-def _accuracy(mask: torch.Tensor) -> float:
-    """Gives the share of all processes' images that are right."""
-    counts = gather_object([(int(mask.sum()), len(mask))])
-    return sum(correct for correct, _ in counts) / sum(number for _, number in counts)
 
 
 def _noisy(seed: int) -> Callable[[Images, float], Images]:

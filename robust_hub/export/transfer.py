@@ -64,7 +64,7 @@ def withstood(
         seed: of the random starts.
     """
     attack, square, told = AutoAttack(threat, "quick"), Square(threat, queries=QUERIES), []
-    with eval_mode(classifier), seeded(seed, torch.device("cpu")):
+    with eval_mode(classifier), seeded(seed, device=torch.device("cpu")):
         search = search_classifier(classifier, "float32", next(iter(loader))[0][:8])
         for images, labels in progress(loader, desc="attacking"):
             clean, file_clean = right(classifier, images, labels), right(exported, images, labels)

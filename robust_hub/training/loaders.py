@@ -141,8 +141,9 @@ def open_loaders(
 def share_of(accelerator: Accelerator, rows: Dataset, classifier: PixelClassifier | Teacher) -> Loader:
     """Makes this process's share of images as they are, of the size that a classifier takes."""
     shard = Shard(accelerator.process_index, accelerator.num_processes)
-    # A quarter of what could be classified at a time: attacks keep what they go back through.
-    batch_size = max(1, batch_size_for(classifier.input_size, most=MOST_CLASSIFIED) // 4)
+    # A quarter of what could be classified at a time, as attacks keep what they go back through; and some for everyone.
+    most = batch_size_for(classifier.input_size, most=MOST_CLASSIFIED) // 4
+    batch_size = max(1, min(most, -(-len(rows) // shard.world)))
     return evaluation_loader(
         rows, classifier.preprocessing, batch_size=batch_size, device=accelerator.device, shard=shard
     )

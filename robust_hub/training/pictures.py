@@ -1,6 +1,7 @@
 """The pictures of a run, which its model folder does not wait for: what can't be drawn is missing, and no more."""
 
 import shutil
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -8,7 +9,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from robust_hub.attacks import eval_mode, loss_and_gradient
-from robust_hub.evaluation import dispensable, pgd_curve, plot_accuracy_curves, plot_input_gradients
+from robust_hub.evaluation import Portion, dispensable, pgd_curve, plot_accuracy_curves, plot_input_gradients
 from robust_hub.launch import progress
 from robust_hub.losses import cross_entropy
 from robust_hub.model_folder import add_pictures
@@ -21,7 +22,7 @@ def draw_pictures(
 ) -> None:
     """Draws accuracy against eps and the gallery of input gradients, and puts what can be drawn into a model's folder.
 
-    Each process attacks the first batch of its share of the test split.
+    Each process attacks the first batch of its share of the test split, where it has one.
 
     Args:
         accelerator: of the run.
@@ -31,14 +32,14 @@ def draw_pictures(
         student: the folder of the model, written before, with its card.
     """
     threat = loaders.threat
-    images, labels = next(iter(loaders.test))
+    portions = [Portion(accelerator.process_index, *batch) for batch in islice(loaders.test, 1)]
     curves = {
-        result.name: pgd_curve(accelerator, result.classifier, images, labels, threat)
+        result.name: pgd_curve(accelerator, result.classifier, portions, threat, seed=0)
         for result in progress(results, desc="pictures")
     }
     drawn = curves[results[0].name]
-    images, labels = images[:8], labels[:8]
     if accelerator.is_main_process:
+        images, labels = (each[:8] for each in portions[0][1:])
         captions = {
             folder / "accuracy_against_eps.png": f"Accuracy under {drawn.attack} against eps, {drawn.n} test images.",
             folder / "input_gradients.png": "Test images, and the gradient of each model's loss with respect to them.",

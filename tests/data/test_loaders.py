@@ -209,7 +209,7 @@ def test_processes_together_evaluate_every_image_once(rows, world):
     seen = {}
     for rank in range(world):
         images, labels = joined(list(evaluation_loader(rows, FIT, batch_size=2, device=CPU, shard=Shard(rank, world))))
-        assert labels.tolist() == list(range(rank, 11, world))
+        assert labels.tolist() == [row for row in range(11) if row // 2 % world == rank]
         for image, label in zip(images, labels.tolist(), strict=True):
             assert label not in seen
             seen[label] = levels(image)

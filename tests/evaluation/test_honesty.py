@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from robust_hub.attacks import PGD, AutoAttack
-from robust_hub.evaluation import check_honesty, honesty, right
+from robust_hub.evaluation import Journal, Portion, check_honesty, honesty, portions, right
 from robust_hub.evaluation.honesty import CHECKS
 from robust_hub.models import PixelClassifier
 from robust_hub.threats import L2, Linf
@@ -231,20 +231,23 @@ def surrogates(digits):
 
 
 @pytest.fixture(scope="module")
-def check(accelerator, images, labels, surrogates):
+def check(accelerator, images, labels, surrogates, tmp_path_factory):
     """Checks a classifier, with a shorter Square; without an evaluation, all images count as standing."""
 
-    def run(classifier, survivors=None, threat=THREAT, seed=0, rows=slice(None)):
+    def run(classifier, survivors=None, threat=THREAT, seed=0, sizes=(N,), chosen=None, journal=None):
         standing = torch.ones(N, dtype=torch.bool) if survivors is None else survivors
+        firsts = [sum(sizes[:place]) for place in range(len(sizes))]
+        rows = [slice(first, first + size) for first, size in zip(firsts, sizes, strict=True)]
+        rows = rows if chosen is None else [rows[number] for number in chosen]
         return check_honesty(
             accelerator,
             classifier,
-            images[rows],
-            labels[rows],
+            [Portion(each.start, images[each], labels[each]) for each in rows],
             threat,
-            standing[rows],
+            [standing[each] for each in rows],
             surrogates=surrogates,
             seed=seed,
+            journal=journal or Journal(tmp_path_factory.mktemp("journal")),
         )
 
     with pytest.MonkeyPatch.context() as patch:
@@ -359,27 +362,38 @@ def test_modes_and_parameters_are_as_they_were(check, plain):
 
 
 def test_a_few_images_may_be_chance(check, plain):
-    thresholds = {check.name: check.threshold for check in check(plain, threat=LARGE, rows=slice(10))}
+    thresholds = {check.name: check.threshold for check in check(plain, threat=LARGE, sizes=(10,))}
     assert thresholds["square"] == 2 / 10
     assert thresholds["eps zero"] == 0
 
 
-def test_processes_put_their_images_together_and_an_empty_share_asks_nothing(check, plain, monkeypatch):
-    sent = []
-    monkeypatch.setattr(honesty, "gather_object", lambda facts: sent.extend(facts) or facts)
-    shares = slice(0, 30), slice(30, 40), slice(0)
-    alone = [check(plain, threat=LARGE, rows=share) for share in shares[:2]]
-
-    monkeypatch.setattr(honesty, "gather_object", lambda facts: [*sent, *facts])
+def test_portions_are_judged_together_whichever_process_has_them(check, plain, monkeypatch):
+    sent, sizes = [], (30, 10)
+    alone = check(plain, threat=LARGE, sizes=sizes)
+    monkeypatch.setattr(portions, "gather_object", lambda found: sent.extend(found) or found)
+    for number in (1, 0):
+        check(plain, threat=LARGE, sizes=sizes, chosen=[number])
+    monkeypatch.setattr(portions, "gather_object", lambda found: [*sent, *found])
     monkeypatch.setattr(PixelClassifier, "forward", lambda *_: pytest.fail("was asked about no image"))
-    together = check(plain, rows=shares[2])
+    assert check(plain, threat=LARGE, sizes=sizes, chosen=[]) == alone
+    assert {check.name: check.threshold for check in alone}["square"] == 2 / 40
 
-    first, second, both = ({check.name: check.value for check in checks} for checks in (*alone, together))
-    gain = "robust above clean"
-    assert both[gain] == pytest.approx((30 * first[gain] + 10 * second[gain]) / 40)
-    assert {check.name: check.threshold for check in together}["square"] == 2 / 40
+
+def test_a_portion_that_was_looked_at_before_a_run_was_killed_is_not_looked_at_again(
+    check, plain, tmp_path, monkeypatch
+):
+    before = check(plain, threat=LARGE, sizes=(10,), journal=Journal(tmp_path))
+    monkeypatch.setattr(PixelClassifier, "forward", lambda *_: pytest.fail("was asked again"))
+    assert check(plain, threat=LARGE, sizes=(10,), journal=Journal(tmp_path)) == before
+
+
+def test_the_bar_counts_every_attack(check, plain, monkeypatch):
+    bars, progress = [], honesty.progress
+    monkeypatch.setattr(honesty, "progress", lambda **options: bars.append(progress(**options)) or bars[-1])
+    check(plain, threat=LARGE, sizes=(6, 4))
+    assert bars[0].n == bars[0].total > 0
 
 
 def test_no_image_on_any_process_is_an_error(check, plain):
     with pytest.raises(ValueError, match="got none on any process"):
-        check(plain, rows=slice(0))
+        check(plain, chosen=[])

@@ -8,7 +8,7 @@ from scipy.stats import beta
 from torch import nn
 
 from robust_hub.attacks import PGD
-from robust_hub.evaluation import Accuracy, accuracy_curve, evaluate_loader
+from robust_hub.evaluation import Accuracy, Portion, accuracy_curve, evaluate_loader
 from robust_hub.threats import Linf
 
 
@@ -66,11 +66,13 @@ def test_the_attack_only_sees_images_that_are_classified_rightly(accelerator):
 
 def test_the_curve_gives_the_share_of_images_farther_than_each_eps(accelerator):
     radii = [0.0, 0.025, 0.055, 0.095, 0.15, 0.3]
-    curve = accuracy_curve(
-        accelerator, Brightness(), IMAGES, LABELS, lambda eps: PGD.standard(Linf(eps), steps=10), radii
+    portions = [Portion(5, IMAGES[5:], LABELS[5:]), Portion(0, IMAGES[:5], LABELS[:5])]
+    withstood = accuracy_curve(
+        accelerator, Brightness(), portions, lambda eps: PGD.standard(Linf(eps), steps=10), radii, seed=0
     )
     margins = (MEANS[:-1] - 0.5).abs()
-    assert curve == pytest.approx([(margins > eps).sum().item() / 8 for eps in radii])
+    expected = [[bool(margin > eps) for margin in margins] + [False] for eps in radii]
+    assert withstood.tolist() == expected
 
 
 def test_a_classifier_comes_back_in_the_mode_it_was_in(accelerator):

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from robust_hub.attacks import APGD, AutoAttack, SearchClassifier, Square, TargetedFAB
-from robust_hub.data import Fingerprints
+from robust_hub.data import WHOLE, Fingerprints
 from robust_hub.evaluation import Evidence, Journal, Perturbations, confirm, evaluate_in_stages, search_classifier
 from robust_hub.evaluation.evidence import as_many_as_fit
 from robust_hub.models import PixelClassifier
@@ -79,6 +79,7 @@ def run(accelerator, classifier, images, labels, folder, *, threat, size=6, sear
         classifier,
         search,
         Batches(images, labels, size),
+        WHOLE.batches(len(images), size),
         Small(threat),
         seed=0,
         journal=Journal(Path(folder)),

@@ -11,7 +11,7 @@ from torch import nn
 
 from recipes.evaluate import main
 from robust_hub.data import Source
-from robust_hub.evaluation import Report, measure_stress, plots, stress_panel, surrogate
+from robust_hub.evaluation import Portion, Report, measure_stress, plots, stress_panel, surrogate
 from robust_hub.evaluation.stress import Strain, Stress
 from robust_hub.evaluation.stress_panel import CORRUPTIONS, NOISE, QUALITIES, SHARES
 from robust_hub.hub import verify
@@ -49,7 +49,9 @@ LABELS = torch.tensor([0, 0, 0, 1, 1, 1])
 
 def measured(side: int, threat: Threat = LINF, channels: int = 3) -> tuple[Stress, Brightness]:
     classifier = Brightness()
-    found = measure_stress(Accelerator(cpu=True), classifier, images_of(side, channels), LABELS, threat, seed=0)
+    found = measure_stress(
+        Accelerator(cpu=True), classifier, [Portion(0, images_of(side, channels), LABELS)], threat, seed=0
+    )
     return found, classifier
 
 
@@ -95,7 +97,8 @@ def test_a_jpeg_is_pillow_s():
 def test_noise_has_its_sigma_where_nothing_is_clipped():
     grey = torch.full((8, 3, 32, 32), 0.5)
     classifier = Brightness()
-    measure_stress(Accelerator(cpu=True), classifier, grey[:, :, :8, :8], torch.zeros(8).long(), Linf(0.1), seed=0)
+    portions = [Portion(0, grey[:, :, :8, :8], torch.zeros(8).long())]
+    measure_stress(Accelerator(cpu=True), classifier, portions, Linf(0.1), seed=0)
     deviation = (classifier.shown[0] - 0.5).std()
     # Of 1,536 numbers: 4 standard errors.
     assert abs(float(deviation) - NOISE[0]) < 4 * NOISE[0] / (2 * 1536) ** 0.5
@@ -104,7 +107,7 @@ def test_noise_has_its_sigma_where_nothing_is_clipped():
 def test_resizing_a_plain_image_changes_nothing():
     classifier = Brightness()
     plain = torch.full((2, 3, 8, 8), 0.3)
-    measure_stress(Accelerator(cpu=True), classifier, plain, torch.zeros(2).long(), Linf(0.1), seed=0)
+    measure_stress(Accelerator(cpu=True), classifier, [Portion(0, plain, torch.zeros(2).long())], Linf(0.1), seed=0)
     first = len(NOISE) + len(QUALITIES)
     for shown in classifier.shown[first : first + len(SHARES)]:
         torch.testing.assert_close(shown, plain)

@@ -190,6 +190,7 @@ evaluate.main(config(Path(sys.argv[1]), Path(sys.argv[2])))
 """
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_report_goes_on_to_the_same_masks(finished, folder, tmp_path):
     settings = config(folder, tmp_path / "run")
     command = [sys.executable, "-c", KILLED_BEFORE_REPORT, str(folder), str(tmp_path / "run")]
@@ -202,8 +203,16 @@ def test_a_run_killed_before_its_report_goes_on_to_the_same_masks(finished, fold
     assert masks[0] == masks[1]
 
 
+def measured(report: dict) -> dict:
+    """Gives all that a report tells but where it was measured, and how long that took."""
+    evaluation = {name: value for name, value in report["evaluation"].items() if name != "seconds"}
+    costs = {stage: {**cost, "seconds": 0} for stage, cost in report["costs"].items()}
+    rest = {name: value for name, value in report.items() if name not in ("command", "hardware")}
+    return {**rest, "evaluation": evaluation, "costs": costs}
+
+
 @pytest.mark.slow
-def test_two_processes_share_the_images(finished, folder, tmp_path):
+def test_two_processes_measure_what_one_does(finished, folder, tmp_path):
     accelerate = Path(sys.executable).with_name("accelerate")
     arguments = [
         "--model",
@@ -219,11 +228,7 @@ def test_two_processes_share_the_images(finished, folder, tmp_path):
     command = [str(accelerate), "launch", *TWO_PROCESSES, "recipes/evaluate.py", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=ON_CPU, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    one, two = told(finished)["evaluation"], told(tmp_path / "run")["evaluation"]
-    assert one["clean"] == two["clean"]
-    # Random starts differ with the division into batches, so an image at the border may fall on one side or the other.
-    differing = sum(a != b for a, b in zip(one["survivors"]["apgd-t"], two["survivors"]["apgd-t"], strict=True))
-    assert differing <= 1
+    assert measured(told(tmp_path / "run")) == measured(told(finished))
     verify(str(tmp_path / "run"))
 
 
