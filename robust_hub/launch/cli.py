@@ -17,6 +17,8 @@ from robust_hub.launch.words import EXPECTED_JSON, BadWord
 
 CONFIG = (tyro.conf.OmitArgPrefixes,)
 SECONDS_FOR_THE_MAIN_PROCESS = 5
+# Loads torch, so that it is asked only where a run has loaded it.
+PROCESSES = "robust_hub.launch.processes"
 # Words of accelerate launch that are typed as ours, and what it calls them.
 OF_ACCELERATE = {
     "mixed-precision": "--mixed_precision bf16",
@@ -53,7 +55,14 @@ def command_line(commands: dict[str, Callable], *, default: str = "", launcher: 
                 tyro.cli(command, args=arguments, config=CONFIG)
             else:
                 tyro.extras.subcommand_cli_from_dict(commands, args=arguments, config=CONFIG)
+    except RuntimeError:
+        # Alone it may look like a mistake of ours.
+        if processes := sys.modules.get(PROCESSES):
+            processes.let_the_watch_speak()
+        raise
     except (ValueError, FloatingPointError, BadWord) as error:
+        if processes := sys.modules.get(PROCESSES):
+            processes.quieten()
         rank = _rank()
         if rank:
             # Most errors meet every process; the main one then tells it and the launcher ends the others meanwhile.

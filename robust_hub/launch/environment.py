@@ -12,16 +12,24 @@ from pathlib import Path
 import psutil
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, is_tensorboard_available, is_trackio_available
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    DistributedType,
+    is_tensorboard_available,
+    is_trackio_available,
+)
 
 from robust_hub.launch.output import Output
+from robust_hub.launch.processes import watch
 from robust_hub.names import public
 
+# How weights and batches may be divided over devices.
+TRIED = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
 PACKAGES = ("robust_hub", "torch", "timm", "accelerate")
 
 
 def make_accelerator(output: Output, *, gradient_accumulation_steps: int = 1) -> Accelerator:
-    """Makes the accelerator that `accelerate launch` asked for; writes nothing.
+    """Makes the accelerator that `accelerate launch` asked for, and lets its processes watch each other.
 
     Args:
         output: says where curves go.
@@ -51,6 +59,12 @@ def make_accelerator(output: Output, *, gradient_accumulation_steps: int = 1) ->
             "attacks and second derivatives were never tried on mps; say accelerate launch --cpu, before the recipe's "
             "name"
         )
+    if accelerator.distributed_type not in TRIED:
+        raise ValueError(
+            f"{accelerator.distributed_type.value} was never tried; let accelerate launch say --multi_gpu instead, and "
+            "where the student does not fit into one device, --grad-checkpointing behind the recipe's name"
+        )
+    watch(accelerator)
     return accelerator
 
 

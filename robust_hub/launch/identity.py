@@ -11,12 +11,16 @@ from accelerate import Accelerator
 
 from robust_hub.data import BUILTIN
 from robust_hub.files import UNFINISHED, write_json
+from robust_hub.launch.environment import versions
 from robust_hub.launch.output import Output
+from robust_hub.launch.processes import check_same, check_shared
 from robust_hub.launch.tracking import start_tracking
 from robust_hub.names import CONFIG, WEIGHTS
 
 IDENTITY = "run.json"
 FACTS = "data_facts"
+# Of runs of before, which could not go on with more or fewer.
+PROCESSES = "processes"
 
 
 def identity_of(
@@ -25,14 +29,14 @@ def identity_of(
     """Collects what decides a run's result, as plain values.
 
     Args:
-        accelerator: its processes, precision and accumulation count.
+        accelerator: its precision and accumulation count.
         method: with its arguments.
         config: a dataclass; every field but `output` counts.
         sha256: fingerprints of what the configuration only names, such as the teacher.
     """
     chosen = {key: value for key, value in asdict(config).items() if key != "output"}
+    # Not how many processes there are: a run may go on with more or fewer.
     layout = {
-        "processes": accelerator.num_processes,
         "mixed_precision": accelerator.mixed_precision,
         "gradient_accumulation": accelerator.gradient_accumulation_steps,
     }
@@ -54,13 +58,16 @@ def claim_output(
         output: where it writes.
         identity: what decides its result.
         facts: what its data set is, as plain values: told beside it, and no reason to call a run another one.
+
+    Raises:
+        ValueError: when the processes are not about the same, or don't share the folder.
     """
-    accelerator.wait_for_everyone()
+    check_same(accelerator, {"the version of": versions(), **identity, "of the data": facts})
     if accelerator.is_main_process:
         output.folder.mkdir(parents=True, exist_ok=True)
         write_json(output.folder / IDENTITY, {**identity, **({FACTS: dict(facts)} if facts else {})})
         output.checkpoints.mkdir(exist_ok=True)
-    accelerator.wait_for_everyone()
+    check_shared(accelerator, output.folder)
     if output.log_with != "none":
         start_tracking(accelerator, output.folder.name)
 
@@ -85,7 +92,8 @@ def check_output(output: Output, identity: dict) -> None:
             f"{output.folder} holds a run already; add --resume to go on with it, or choose another --output"
         )
     before = json.loads(file.read_text())
-    before.pop(FACTS, None)
+    for key in (FACTS, PROCESSES):
+        before.pop(key, None)
     # A run of before knows nothing of an option that is newer, and nobody has used.
     newer = [key for key in identity if key not in before and not identity[key]]
     for key in {**before, **identity}:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from accelerate import Accelerator
 
 from robust_hub.errors import first_line
+from robust_hub.launch.processes import part
 
 
 def start_tracking(accelerator: Accelerator, name: str) -> None:
@@ -26,6 +27,7 @@ def end_training(accelerator: Accelerator) -> None:
         for tracker in accelerator.trackers:
             tracker.finish()
     accelerator.trackers.clear()
+    part()
     accelerator.end_training()
 
 

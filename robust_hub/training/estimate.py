@@ -1,5 +1,6 @@
 """What a run will cost, told before it begins: two steps are taken on a copy, and the second is timed."""
 
+import os
 import time
 from copy import deepcopy
 from dataclasses import dataclass
@@ -111,7 +112,7 @@ def estimate_cost(
     fits = (
         torch.cuda.mem_get_info(accelerator.device)[1]
         if cuda
-        else psutil.virtual_memory().total // accelerator.num_processes
+        else psutil.virtual_memory().total // int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
     )
     # A step is half of what was counted, and there is one at least.
     counted = (_passes(copy) - before) * passes // min(2, len(loader)) * accelerator.num_processes

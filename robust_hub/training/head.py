@@ -131,30 +131,45 @@ def compute_features(
     if file.is_file():
         classifier.passes.forward += views * len(rows) // accelerator.num_processes
         return np.load(file, mmap_mode="r")
-    rank, world = accelerator.process_index, accelerator.num_processes
-    shape = (views, len(rows), classifier.num_features)
-    if accelerator.is_main_process:
-        folder.mkdir(parents=True, exist_ok=True)
-        np.lib.format.open_memmap(beside(file), mode="w+", dtype=np.float32, shape=shape)
-    accelerator.wait_for_everyone()
-    written = np.lib.format.open_memmap(beside(file), mode="r+")
-    loader = evaluation_loader(
-        rows, classifier.preprocessing, batch_size=BATCH, device=accelerator.device, shard=Shard(rank, world)
-    )
-    place = rank
-    for images, _ in progress(loader, desc="features"):
-        here = slice(place, place + world * len(images), world)
-        place += world * len(images)
-        for view in range(views):
-            with torch.no_grad(), accelerator.autocast():
-                _, features = classifier.forward_with_features(images.flip(3) if view else images)
-            written[view, here] = features.cpu().numpy()
-    written.flush()
+    shards = [Shard(rank, accelerator.num_processes) for rank in range(accelerator.num_processes)]
+    # A file each, as processes on several machines can't write into one.
+    shares = [beside(folder / f"features-{shard.rank}.npy") for shard in shards]
+    folder.mkdir(parents=True, exist_ok=True)
+    rank = accelerator.process_index
+    _compute_share(accelerator, classifier, rows, views, shards[rank], shares[rank])
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
+        whole = _create(beside(file), (views, len(rows), classifier.num_features))
+        for shard, share in zip(shards, shares, strict=True):
+            whole[:, _rows(rows, shard)] = np.load(share, mmap_mode="r")
+            share.unlink()
+        whole.flush()
         put_in_place(beside(file), file)
     accelerator.wait_for_everyone()
     return np.load(file, mmap_mode="r")
+
+
+def _compute_share(
+    accelerator: Accelerator, classifier: PixelClassifier, rows: Dataset, views: int, shard: Shard, file: Path
+) -> None:
+    """Computes the features of a process's share; see `compute_features`."""
+    written, done = _create(file, (views, len(_rows(rows, shard)), classifier.num_features)), 0
+    loader = evaluation_loader(rows, classifier.preprocessing, batch_size=BATCH, device=accelerator.device, shard=shard)
+    for images, _ in progress(loader, desc="features"):
+        for view in range(views):
+            with torch.no_grad(), accelerator.autocast():
+                _, features = classifier.forward_with_features(images.flip(3) if view else images)
+            written[view, done : done + len(images)] = features.cpu().numpy()
+        done += len(images)
+    written.flush()
+
+
+def _create(file: Path, shape: tuple[int, ...]) -> np.memmap:
+    return np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
+
+
+def _rows(rows: Dataset, shard: Shard) -> list[int]:
+    return [row for batch in shard.batches(len(rows), BATCH) for row in batch]
 
 
 def train_head(

@@ -53,6 +53,7 @@ class TrainState:
         best_epoch: when that was.
         images: training images seen, on all processes.
         passes: what each network of the objective has been through in training, on this process.
+        processes: how many there are.
     """
 
     epoch: int = 0
@@ -63,15 +64,18 @@ class TrainState:
     best_score: float = -math.inf
     best_epoch: int = 0
     passes: dict[str, Passes] = field(default_factory=dict)
+    processes: int = 1
 
     def state_dict(self) -> dict:
         """Returns plain values."""
         return asdict(self)
 
     def load_state_dict(self, state: dict) -> None:
-        """Takes them back."""
+        """Takes them back, though there may have been more processes then, or fewer."""
+        before = state.pop("processes", self.processes)
         for name, counts in state.pop("passes").items():
-            vars(self.passes[name]).update(counts)
+            here = {kind: count * before // self.processes for kind, count in counts.items()}
+            vars(self.passes[name]).update(here)
         vars(self).update(state)
 
 
@@ -176,7 +180,7 @@ def fit(
     objective.to(accelerator.device).to(memory_format=torch.channels_last)
     steps = training.epochs * len(loader) // accelerator.gradient_accumulation_steps
     optimizer, scheduler = make_optimizer(objective, training, steps)
-    state = TrainState(passes=objective.passes())
+    state = TrainState(passes=objective.passes(), processes=accelerator.num_processes)
     objective.steps = steps
     objective, optimizer = accelerator.prepare(objective, optimizer)
     student = accelerator.unwrap_model(objective).student

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from robust_hub.attacks import PGD
-from robust_hub.data import Data, Loader, Source, batch_size_for, evaluation_loader, load_data, subset
+from robust_hub.data import Data, Loader, Source, batch_size_for, evaluation_loader, load_data, split_sha256, subset
 from robust_hub.evaluation import evaluate_loader, find_class_order, reorder_logits
 from robust_hub.launch import Output, check_output, claim_output, end_training, identity_of, make_accelerator
 from robust_hub.methods import Objective
@@ -138,7 +138,7 @@ class TrainingRun:
         loaders = loaders.validated_on(accelerator, student, images)
         facts = self.data.facts.shown_to(student.input_size)
         augmentation = loaders.source.augmentation
-        told = {**asdict(facts), "augmentation": augmentation}
+        told = {**asdict(facts), "augmentation": augmentation, "sha256": split_sha256(self.data)}
         claim_output(accelerator, config.output, self.identity, facts=told)
         accelerator.print(facts.describe_sizes())
         accelerator.print(f"the student starts {f'from {starts_from.described}' if starts_from else 'untrained'}")

@@ -1,0 +1,135 @@
+"""Whether two machines train what one does, and what is left when one of them dies.
+
+    python benchmarks/machines.py same
+    python benchmarks/machines.py kill [--times 20]
+
+The machines are two launchers of Accelerate, in network namespaces joined by a pair of virtual cards where the system
+allows that. `same` trains a small ViT on digits by a first-order and by a second-order method, on one machine and on
+two with the same global batch, and prints by how much the published weights differ. `kill` ends one machine at a random
+moment of a run on two, waits for the other to end by itself, goes on alone, and compares with an undisturbed run.
+"""
+
+import json
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import tyro
+from safetensors.torch import load_file
+from tabulate import tabulate
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.machines import Network, free_port, kill, network  # noqa: E402
+
+TEACHER = f"local-dir:{ROOT / 'model_cards' / 'small_cnn_grey.trades_linf0.1_digits'}"
+NETWORK = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2}
+STUDENT = ("--student", "vit_tiny_patch16_224", "--student-args", json.dumps(NETWORK))
+SHARED = ("--data", "digits", "--threat", "linf:0.1", "--batch-size", "64", "--test-images", "40", "--teacher", TEACHER)
+METHODS = {"kd": (), "igam": ("--noise", "0")}
+ENDS_WITHIN = 60
+
+
+def same(epochs: int = 3) -> None:
+    """Trains on one machine and on two, and prints a table.
+
+    Args:
+        epochs: of each run.
+    """
+    rows = []
+    with network() as between, tempfile.TemporaryDirectory() as place:
+        for method in METHODS:
+            weights = {}
+            for machines in (1, 2):
+                begun, folder = time.perf_counter(), Path(place) / f"{method}-{machines}"
+                # So that as many images are looked at together, of which some methods take a mean.
+                parts = ("--gradient-accumulation-steps", str(2 // machines))
+                run(between, [*words(method, epochs, folder), *parts], folder, machines)
+                weights[machines] = load(folder)
+                seconds = time.perf_counter() - begun
+                difference = (weights[machines] - weights[1]).abs().max() / weights[1].abs().max()
+                rows.append([method, machines, f"{difference:.1e}", f"{seconds:.0f}"])
+        print(f"{epochs} epochs, two machines on {between.told}, torch {torch.__version__}\n")
+    headers = ["method", "machines", "largest difference of a weight, over the largest weight", "s"]
+    print(tabulate(rows, headers, tablefmt="github"))
+
+
+def kill_one(times: int = 20, epochs: int = 8, seed: int = 0) -> None:
+    """Ends one of two machines at a random moment, again and again, and prints a table.
+
+    Args:
+        times: how often.
+        epochs: of each run.
+        seed: of the moments.
+    """
+    moments, rows = random.Random(seed), []
+    with network() as between, tempfile.TemporaryDirectory() as place:
+        undisturbed = Path(place) / "undisturbed"
+        begun = time.perf_counter()
+        run(between, words("kd", epochs, undisturbed), undisturbed, 2)
+        whole = time.perf_counter() - begun
+        for number in tqdm(range(times), desc="kills"):
+            folder = Path(place) / f"kill-{number}"
+            victim, moment = moments.randrange(2), whole * moments.random()
+            machines = start(between, words("kd", epochs, folder), folder, 2)
+            time.sleep(moment)
+            had_ended = machines[victim].poll() is not None
+            kill(machines[victim])
+            killed = time.perf_counter()
+            survivor = machines[1 - victim]
+            survivor.wait(timeout=ENDS_WITHIN)
+            ended, told = time.perf_counter() - killed, log_of(folder, 1 - victim).read_text()
+            on = 1 + number % 2
+            run(between, [*words("kd", epochs, folder), *(["--resume"] if folder.exists() else [])], folder, on)
+            difference = (load(folder) - load(undisturbed)).abs().max() / load(undisturbed).abs().max()
+            said = "had ended" if had_ended else "yes" if "another process of this run is gone" in told else "no"
+            rows.append([number + 1, victim, f"{moment:.1f}", f"{ended:.1f}", said, on, f"{difference:.1e}"])
+        print(f"two machines on {between.told}; an undisturbed run takes {whole:.0f} s\n")
+    headers = ["", "killed", "after s", "other ends after s", "in a sentence", "goes on on", "difference"]
+    print(tabulate(rows, headers, tablefmt="github"))
+
+
+def words(method: str, epochs: int, folder: Path) -> list[str]:
+    """Writes the command that is run."""
+    given = (*SHARED, *STUDENT, *METHODS[method], "--epochs", str(epochs), "--output", str(folder))
+    return ["recipes/transfer.py", method, *given]
+
+
+def start(between: Network, command: Sequence[str], folder: Path, machines: int) -> list:
+    """Starts the launchers of a run."""
+    port = free_port()
+    return [
+        between.start(rank, command, log_of(folder, rank), port=port, machines=machines) for rank in range(machines)
+    ]
+
+
+def run(between: Network, command: Sequence[str], folder: Path, machines: int) -> None:
+    """Runs a command to its end.
+
+    Raises:
+        RuntimeError: when a machine fails.
+    """
+    for rank, machine in enumerate(start(between, command, folder, machines)):
+        if machine.wait():
+            raise RuntimeError(f"machine {rank} failed:\n{log_of(folder, rank).read_text()[-3000:]}")
+
+
+def log_of(folder: Path, rank: int) -> Path:
+    """Names the file that has what a machine prints."""
+    return folder.with_name(f"{folder.name}.{rank}.log")
+
+
+def load(folder: Path) -> torch.Tensor:
+    """Reads the published weights of a run, as one vector."""
+    weights = load_file(folder / "student" / "model.safetensors")
+    return torch.cat([weights[name].flatten().double() for name in sorted(weights)])
+
+
+if __name__ == "__main__":
+    tyro.extras.subcommand_cli_from_dict({"same": same, "kill": kill_one})
