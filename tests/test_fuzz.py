@@ -170,7 +170,7 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", [*range(20), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(20, 200))])
 def test_a_spoilt_folder_is_refused_in_a_sentence_and_spoils_no_list(folder, tmp_path, seed):
     # All seven take three seconds; the program below does them all.
     assert not wrong(ends(folder, tmp_path, seed, [list(USES)[seed % len(USES)]]))

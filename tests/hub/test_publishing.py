@@ -74,7 +74,9 @@ print(huggingface_hub.__version__, 'robust_hub' in sys.modules)
 """
 
 
-@pytest.mark.parametrize(("which", "imports"), [("folder", ""), ("of_ours", "import robust_hub")])
+@pytest.mark.parametrize(
+    ("which", "imports"), [("folder", ""), pytest.param("of_ours", "import robust_hub", marks=pytest.mark.slow)]
+)
 def test_a_published_folder_loads_in_a_fresh_process_to_the_same_logits(
     hub, tmp_path, client_path, request, which, imports
 ):

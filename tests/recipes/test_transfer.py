@@ -61,6 +61,7 @@ def launch(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=ON_CPU, check=False)
 
 
+@pytest.mark.slow
 def test_two_processes_in_bf16_with_accumulation_write_a_folder_that_timm_loads(tmp_path, teacher):
     output = tmp_path / "run"
     done = launch(

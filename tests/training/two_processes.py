@@ -1,6 +1,6 @@
 """Run by `accelerate launch` on one or two processes: trains with every method and saves what came out.
 
-accelerate launch --num_processes 2 tests/two_processes.py OUTPUT
+accelerate launch --num_processes 2 tests/two_processes.py OUTPUT ACCUMULATED_STEPS RUN...
 """
 
 import sys
@@ -69,10 +69,10 @@ RUNS = [("vit", method) for method in METHODS] + [
 ]
 
 
-def main(output: str, parts: str) -> None:
+def main(output: str, parts: str, *chosen: str) -> None:
     data = load_data(Source("synthetic"))
     results = {}
-    for name, method in RUNS:
+    for name, method in map(RUNS.__getitem__, map(int, chosen)):
         (architecture, arguments), objective_for = STUDENTS[name], METHODS[method]
         # As robust_hub.launch makes it: a discriminator rests at times.
         unused = DistributedDataParallelKwargs(find_unused_parameters=True)
