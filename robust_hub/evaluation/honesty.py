@@ -74,7 +74,7 @@ def check_honesty(
     classifier: PixelClassifier,
     portions: Sequence[Portion],
     threat: Linf | L2,
-    survivors: Sequence[Mask],
+    survivors: Sequence[Tensor],
     *,
     surrogates: dict[str, nn.Module],
     seed: int,
@@ -232,8 +232,9 @@ def _judge(measured: dict[str, np.ndarray], classifier: nn.Module) -> list[Check
         "logit scale": np.median(measured["gap"]),
         "two passes": measured["change"].max() / max(measured["largest logit"].max(), 1e-12),
     }
-    checks = []
-    for name, value in values.items():
+    checks, order = [], list(CHECKS)
+    # Not the order they were found in, which a journal does not keep.
+    for name, value in sorted(values.items(), key=lambda each: (order.index(kinds.get(each[0], each[0])), each[0])):
         threshold, by_chance, meaning = CHECKS[kinds.get(name, name)]
         threshold = max(threshold, by_chance / n)
         # Not `value > threshold`: nan is no reason to believe anything.
