@@ -42,10 +42,10 @@ class Operations(TorchDispatchMode):
         super().__init__()
         self.number = 0
 
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         """Lets an operation be done, and counts it."""
-        done = operation(*args, **(kwargs or {}))
-        if formula := flop_registry.get(operation._overloadpacket):
+        done = func(*args, **(kwargs or {}))
+        if formula := flop_registry.get(func._overloadpacket):
             self.number += formula(*args, **(kwargs or {}), out_val=done)
         return done
 

@@ -33,7 +33,9 @@ class Watch(threading.Thread):
     def __init__(self) -> None:
         """Meets the other processes, all of which must do so."""
         super().__init__(name="watch", daemon=True)
-        self.all = distributed.new_group(backend="gloo", timeout=timedelta(seconds=SECONDS_OF_SILENCE))
+        everyone = distributed.new_group(backend="gloo", timeout=timedelta(seconds=SECONDS_OF_SILENCE))
+        assert isinstance(everyone, distributed.ProcessGroup)
+        self.everyone = everyone
         self.wants_to_leave, self.is_quiet = threading.Event(), False
 
     def run(self) -> None:
@@ -42,7 +44,7 @@ class Watch(threading.Thread):
         try:
             while staying.item():
                 staying = torch.tensor([float(not self.wants_to_leave.wait(SECONDS_BETWEEN))])
-                distributed.all_reduce(staying, distributed.ReduceOp.MAX, self.all)
+                distributed.all_reduce(staying, distributed.ReduceOp.MAX, self.everyone)
         except RuntimeError:
             if not self.is_quiet:
                 print(GONE, file=sys.stderr, flush=True)  # noqa: T201
