@@ -22,8 +22,10 @@ from tests.recipes.test_evaluate import measured
 VIT = '{"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2}'
 TRAIN = ["recipes/transfer.py", "plain", "--student", "vit_tiny_patch16_224", "--student-args", VIT]
 TRAIN += ["--batch-size", "32", "--test-images", "16", "--threat", "linf:1/255"]
-# What is left of the rounding of float32 sums taken in another order, after some hundred steps.
-ROUNDING = 1e-3
+# What is left of the rounding of float32 sums taken in another order, after some hundred steps of a rate that does not
+# make much of little; at the usual one two machines and one part by 0.01.
+TRAIN += ["--lr", "0.02"]
+ROUNDING = 1e-5
 
 
 @pytest.fixture
