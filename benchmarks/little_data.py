@@ -175,16 +175,16 @@ def table() -> None:
     cells = read()
     for data, recipes in (("small", SMALL), ("photos", PHOTOS)):
         counts = sorted({cell.images for cell in cells if cell.data == data})
-        for what, units in ((("clean", "robust"), (1.0, 1.0)), (("passes", "seconds"), (1e-3, 1.0))):
-            rows = []
-            for recipe in recipes:
-                of_recipe = [
-                    [cell for cell in cells if cell.key[:3] == (data, images, recipe.name)] for images in counts
-                ]
-                rows.append([recipe.name, *(" / ".join(map(told, (runs, runs), what, units)) for runs in of_recipe)])
-            headers = [f"{images} a class" for images in counts]
-            told_as = "clean / PGD-50, %" if what[0] == "clean" else "1000 passes / s"
-            print(tabulate(rows, [told_as, *headers], tablefmt="github", disable_numparse=True), end="\n\n")
+        accuracies, costs = [], []
+        for recipe in recipes:
+            columns = [[cell for cell in cells if cell.key[:3] == (data, images, recipe.name)] for images in counts]
+            accuracies.append([recipe.name, *(f"{told(runs, 'clean')} / {told(runs, 'robust')}" for runs in columns)])
+            costs.append(
+                [recipe.name, *(f"{told(runs, 'passes', 1e-3)} / {told(runs, 'seconds')}" for runs in columns)]
+            )
+        headers = [f"{images} a class" for images in counts]
+        for what, rows in (("clean / PGD-50, %", accuracies), ("1000 passes / s", costs)):
+            print(tabulate(rows, [what, *headers], tablefmt="github", disable_numparse=True), end="\n\n")
     draw(cells)
 
 
