@@ -8,7 +8,9 @@ these times images and epochs, over what a device computes a second at the utili
 timed.
 """
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import tyro
@@ -16,6 +18,8 @@ from tabulate import tabulate
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.method_step import METHODS
 from robust_hub.methods import TRADES, AdversarialTraining, NFGSMOptions, Objective, PGDOptions, Plain, TRADESOptions
