@@ -19,14 +19,13 @@ from pathlib import Path
 
 import torch
 import tyro
-from safetensors.torch import load_file
 from tabulate import tabulate
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.machines import Network, free_port, kill, network  # noqa: E402
+from tests.machines import Network, kill, network, weights_of  # noqa: E402
 
 TEACHER = f"local-dir:{ROOT / 'model_cards' / 'small_cnn_grey.trades_linf0.1_digits'}"
 NETWORK = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2}
@@ -51,7 +50,7 @@ def same(epochs: int = 3) -> None:
                 # So that as many images are looked at together, of which some methods take a mean.
                 parts = ("--gradient-accumulation-steps", str(2 // machines))
                 run(between, [*words(method, epochs, folder), *parts], folder, machines)
-                weights[machines] = load(folder)
+                weights[machines] = weights_of(folder)
                 seconds = time.perf_counter() - begun
                 difference = (weights[machines] - weights[1]).abs().max() / weights[1].abs().max()
                 rows.append([method, machines, f"{difference:.1e}", f"{seconds:.0f}"])
@@ -77,17 +76,19 @@ def kill_one(times: int = 20, epochs: int = 8, seed: int = 0) -> None:
         for number in tqdm(range(times), desc="kills"):
             folder = Path(place) / f"kill-{number}"
             victim, moment = moments.randrange(2), whole * moments.random()
-            machines = start(between, words("kd", epochs, folder), folder, 2)
+            machines = between.start_all(words("kd", epochs, folder), folder)
             time.sleep(moment)
             had_ended = machines[victim].poll() is not None
             kill(machines[victim])
             killed = time.perf_counter()
             survivor = machines[1 - victim]
             survivor.wait(timeout=ENDS_WITHIN)
-            ended, told = time.perf_counter() - killed, log_of(folder, 1 - victim).read_text()
+            ended, told = time.perf_counter() - killed, folder.with_suffix(f".{1 - victim}").read_text()
             on = 1 + number % 2
             run(between, [*words("kd", epochs, folder), *(["--resume"] if folder.exists() else [])], folder, on)
-            difference = (load(folder) - load(undisturbed)).abs().max() / load(undisturbed).abs().max()
+            difference = (weights_of(folder) - weights_of(undisturbed)).abs().max() / weights_of(
+                undisturbed
+            ).abs().max()
             said = "had ended" if had_ended else "yes" if "another process of this run is gone" in told else "no"
             rows.append([number + 1, victim, f"{moment:.1f}", f"{ended:.1f}", said, on, f"{difference:.1e}"])
         print(f"two machines on {between.told}; an undisturbed run takes {whole:.0f} s\n")
@@ -101,34 +102,15 @@ def words(method: str, epochs: int, folder: Path) -> list[str]:
     return ["recipes/transfer.py", method, *given]
 
 
-def start(between: Network, command: Sequence[str], folder: Path, machines: int) -> list:
-    """Starts the launchers of a run."""
-    port = free_port()
-    return [
-        between.start(rank, command, log_of(folder, rank), port=port, machines=machines) for rank in range(machines)
-    ]
-
-
 def run(between: Network, command: Sequence[str], folder: Path, machines: int) -> None:
     """Runs a command to its end.
 
     Raises:
         RuntimeError: when a machine fails.
     """
-    for rank, machine in enumerate(start(between, command, folder, machines)):
+    for rank, machine in enumerate(between.start_all(command, folder, on=machines)):
         if machine.wait():
-            raise RuntimeError(f"machine {rank} failed:\n{log_of(folder, rank).read_text()[-3000:]}")
-
-
-def log_of(folder: Path, rank: int) -> Path:
-    """Names the file that has what a machine prints."""
-    return folder.with_name(f"{folder.name}.{rank}.log")
-
-
-def load(folder: Path) -> torch.Tensor:
-    """Reads the published weights of a run, as one vector."""
-    weights = load_file(folder / "student" / "model.safetensors")
-    return torch.cat([weights[name].flatten().double() for name in sorted(weights)])
+            raise RuntimeError(f"machine {rank} failed:\n{folder.with_suffix(f'.{rank}').read_text()[-3000:]}")
 
 
 if __name__ == "__main__":

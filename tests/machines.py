@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from safetensors.torch import load_file
+
 ROOT = Path(__file__).parents[1]
 NAMES = ("robust_hub_0", "robust_hub_1")
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
@@ -60,6 +63,22 @@ class Network:
                 stderr=file,
                 start_new_session=True,
             )
+
+    def start_all(
+        self, words: Sequence[str], log: Path, *, on: int = 2, environments: Sequence[dict] = ({}, {})
+    ) -> list[subprocess.Popen]:
+        """Starts the same command on one machine or both; each prints into the log with its number behind the name."""
+        port = free_port()
+        return [
+            self.start(rank, words, log.with_suffix(f".{rank}"), port=port, machines=on, **environments[rank])
+            for rank in range(on)
+        ]
+
+
+def weights_of(run: Path) -> torch.Tensor:
+    """Reads the published weights of a run, as one vector."""
+    weights = load_file(run / "student" / "model.safetensors")
+    return torch.cat([weights[name].flatten() for name in sorted(weights)])
 
 
 def kill(machine: subprocess.Popen) -> None:

@@ -2,8 +2,6 @@
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +9,10 @@ import pytest
 import torch
 from accelerate import Accelerator
 from PIL import Image
-from safetensors.torch import load_file
 
 from robust_hub.launch import processes
 from robust_hub.launch.processes import check_same, check_shared
-from tests.machines import Network, free_port, kill, network
+from tests.machines import Network, kill, network, weights_of
 from tests.made_up import CNN, trained
 from tests.recipes.test_evaluate import measured
 
@@ -79,32 +76,15 @@ def test_a_folder_that_is_not_shared_is_refused_and_left_as_it_was(accelerator, 
     assert not list(tmp_path.iterdir())
 
 
-@dataclass
-class Machines:
-    """Two of them."""
-
-    network: Network
-
-    def start(self, words: list[str], log: Path, *, on: int = 2, environments: Sequence[dict] = ({}, {})) -> list:
-        port = free_port()
-        return [
-            self.network.start(rank, words, log.with_suffix(f".{rank}"), port=port, machines=on, **environments[rank])
-            for rank in range(on)
-        ]
-
-    def run(self, words: list[str], log: Path, **options) -> list[int]:
-        return [machine.wait(timeout=300) for machine in self.start(words, log, **options)]
-
-
 @pytest.fixture(scope="module")
 def machines():
     with network() as between:
-        yield Machines(between)
+        yield between
 
 
-def weights(run: Path) -> torch.Tensor:
-    loaded = load_file(run / "student" / "model.safetensors")
-    return torch.cat([loaded[name].flatten() for name in sorted(loaded)])
+def run(machines: Network, words: list[str], log: Path, **options) -> list[int]:
+    """Runs a command to its end, and gives what each machine ended with."""
+    return [machine.wait(timeout=300) for machine in machines.start_all(words, log, **options)]
 
 
 def once_there(pattern: str, folder: Path) -> None:
@@ -119,16 +99,16 @@ def once_there(pattern: str, folder: Path) -> None:
 @pytest.mark.parametrize("on", [1, 2])
 def test_a_run_of_which_a_machine_died_ends_in_a_sentence_and_goes_on_to_the_same_weights(machines, tmp_path, on):
     words = [*TRAIN, "--data", "synthetic", "--epochs", "24", "--output"]
-    assert machines.run([*words, str(tmp_path / "whole")], tmp_path / "whole.log") == [0, 0]
-    first, second = machines.start([*words, str(tmp_path / "run")], tmp_path / "run.log")
+    assert run(machines, [*words, str(tmp_path / "whole")], tmp_path / "whole.log") == [0, 0]
+    first, second = machines.start_all([*words, str(tmp_path / "run")], tmp_path / "run.log")
     once_there("checkpoints/epoch-000002", tmp_path / "run")
     kill(second)
     assert first.wait(timeout=60) != 0
     said = (tmp_path / "run.0").read_text()
     assert said.count("error: another process of this run is gone") == 1
     assert not (tmp_path / "run" / "student").exists()
-    assert machines.run([*words, str(tmp_path / "run"), "--resume"], tmp_path / "again.log", on=on) == [0] * on
-    torch.testing.assert_close(weights(tmp_path / "run"), weights(tmp_path / "whole"), atol=ROUNDING, rtol=0)
+    assert run(machines, [*words, str(tmp_path / "run"), "--resume"], tmp_path / "again.log", on=on) == [0] * on
+    torch.testing.assert_close(weights_of(tmp_path / "run"), weights_of(tmp_path / "whole"), atol=ROUNDING, rtol=0)
 
 
 @pytest.mark.slow
@@ -137,7 +117,7 @@ def test_a_machine_of_another_version_is_refused_before_the_first_step(machines,
     told.mkdir(parents=True)
     (told / "METADATA").write_text("Metadata-Version: 2.1\nName: robust_hub\nVersion: 99\n")
     words = [*TRAIN, "--data", "synthetic", "--epochs", "1", "--output", str(tmp_path / "run")]
-    codes = machines.run(words, tmp_path / "run.log", environments=[{}, {"PYTHONPATH": str(told.parent)}])
+    codes = run(machines, words, tmp_path / "run.log", environments=[{}, {"PYTHONPATH": str(told.parent)}])
     assert all(codes)
     assert "the version of robust_hub is" in (tmp_path / "run.0").read_text()
     assert not (tmp_path / "run").exists()
@@ -147,7 +127,7 @@ def test_a_machine_of_another_version_is_refused_before_the_first_step(machines,
 def test_another_copy_of_the_data_is_refused_before_the_first_step(machines, tmp_path):
     here, there = (photos(tmp_path / name / "photos", seed) for seed, name in enumerate(("here", "there")))
     words = [*TRAIN, "--data", "$PLACE/photos", "--epochs", "1", "--output", str(tmp_path / "run")]
-    codes = machines.run(words, tmp_path / "run.log", environments=[{"PLACE": here}, {"PLACE": there}])
+    codes = run(machines, words, tmp_path / "run.log", environments=[{"PLACE": here}, {"PLACE": there}])
     assert all(codes)
     assert "all processes of a run need the same, and of the data sha256 train is" in (tmp_path / "run.0").read_text()
     assert not (tmp_path / "run").exists()
@@ -168,11 +148,11 @@ def test_an_evaluation_of_which_a_machine_died_ends_as_on_one_machine(machines, 
     model = trained(tmp_path / "models" / "resnet", "resnet18_cifar", CNN)
     words = ["recipes/evaluate.py", "--model", f"local-dir:{model}", "--data", "synthetic", "--test-images", "24"]
     words += ["--threat", "linf:1/255", "--version", "quick", "--honesty-images", "6", "--batch-size", "4", "--output"]
-    assert machines.run([*words, str(tmp_path / "whole")], tmp_path / "whole.log", on=1) == [0]
-    first, second = machines.start([*words, str(tmp_path / "run")], tmp_path / "run.log")
+    assert run(machines, [*words, str(tmp_path / "whole")], tmp_path / "whole.log", on=1) == [0]
+    first, second = machines.start_all([*words, str(tmp_path / "run")], tmp_path / "run.log")
     once_there("checkpoints/00000004.apgd-ce.safetensors", tmp_path / "run")
     kill(second)
     assert first.wait(timeout=60) != 0
-    assert machines.run([*words, str(tmp_path / "run"), "--resume"], tmp_path / "again.log") == [0, 0]
+    assert run(machines, [*words, str(tmp_path / "run"), "--resume"], tmp_path / "again.log") == [0, 0]
     whole, merged = (json.loads((tmp_path / run / "evaluation.json").read_text()) for run in ("whole", "run"))
     assert measured(merged) == measured(whole)
