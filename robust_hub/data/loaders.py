@@ -125,7 +125,7 @@ def evaluation_loader(
     if not _fits(rows, fit.input_size):
         plan = Ordered(len(rows), batch_size, shard)
         return Streamed(plan, shown(images, labels), device, threads_of(shard))
-    share = [row for batch in shard.batches(len(rows), batch_size) for row in batch]
+    share = shard.rows(len(rows), batch_size)
     return _InOrder(_together(images, fit)[share].to(device), labels[share].to(device), batch_size)
 
 

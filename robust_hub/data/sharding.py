@@ -30,6 +30,10 @@ class Shard:
         starts = range(self.rank * batch_size, n, self.world * batch_size)
         return [range(start, min(start + batch_size, n)) for start in starts]
 
+    def rows(self, n: int, batch_size: int) -> list[int]:
+        """Gives the rows of all these batches, one after the other."""
+        return [row for batch in self.batches(n, batch_size) for row in batch]
+
 
 WHOLE = Shard()
 

@@ -4,12 +4,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from itertools import chain, zip_longest
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch import nn
 
 from robust_hub.attacks import PGD, Attack, eval_mode
@@ -38,18 +36,18 @@ def evaluate_loader(
         label: named on the progress bar; without it there is none.
     """
     start = time.perf_counter()
-    true, clean, robust = [], [], []
+    found = []
     with eval_mode(classifier), strict_float32():
-        for images, labels in progress(loader, desc=label, disable=not label):
+        for number, (images, labels) in enumerate(progress(loader, desc=label, disable=not label)):
             correct = right(classifier, images, labels)
             withstood = correct.clone()
             if correct.any():
                 adversarial = attack(classifier, images[correct], labels[correct])
                 withstood[correct] = right(classifier, adversarial, labels[correct])
-            true.append(labels.cpu().numpy())
-            clean.append(correct.cpu().numpy())
-            robust.append(withstood.cpu().numpy())
-    true, clean, robust = map(_gather, (true, clean, robust))
+            # Batches go round the processes.
+            place = number * accelerator.num_processes + accelerator.process_index
+            found.append((place, [each.cpu().numpy() for each in (labels, correct, withstood)]))
+    true, clean, robust = map(np.concatenate, zip(*gather(accelerator, found), strict=True))
     return Evaluation(repr(attack), true, clean, {repr(attack): robust}, time.perf_counter() - start)
 
 
@@ -121,9 +119,3 @@ def strict_float32() -> AbstractContextManager:
 def right(classifier: nn.Module, images: Images, labels: Labels) -> Mask:
     """Tells which images are classified rightly."""
     return classifier(images).argmax(1) == labels
-
-
-def _gather(share: list[np.ndarray]) -> np.ndarray:
-    """Puts the shares (batches r, r + w, r + 2 w, ... of process r of w) back into the order of the split."""
-    rounds = chain.from_iterable(zip_longest(*gather_object([share])))
-    return np.concatenate([batch for batch in rounds if batch is not None])

@@ -141,7 +141,7 @@ def compute_features(
     if accelerator.is_main_process:
         whole = _create(beside(file), (views, len(rows), classifier.num_features))
         for shard, share in zip(shards, shares, strict=True):
-            whole[:, _rows(rows, shard)] = np.load(share, mmap_mode="r")
+            whole[:, shard.rows(len(rows), BATCH)] = np.load(share, mmap_mode="r")
             share.unlink()
         whole.flush()
         put_in_place(beside(file), file)
@@ -153,7 +153,7 @@ def _compute_share(
     accelerator: Accelerator, classifier: PixelClassifier, rows: Dataset, views: int, shard: Shard, file: Path
 ) -> None:
     """Computes the features of a process's share; see `compute_features`."""
-    written, done = _create(file, (views, len(_rows(rows, shard)), classifier.num_features)), 0
+    written, done = _create(file, (views, len(shard.rows(len(rows), BATCH)), classifier.num_features)), 0
     loader = evaluation_loader(rows, classifier.preprocessing, batch_size=BATCH, device=accelerator.device, shard=shard)
     for images, _ in progress(loader, desc="features"):
         for view in range(views):
@@ -166,10 +166,6 @@ def _compute_share(
 
 def _create(file: Path, shape: tuple[int, ...]) -> np.memmap:
     return np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
-
-
-def _rows(rows: Dataset, shard: Shard) -> list[int]:
-    return [row for batch in shard.batches(len(rows), BATCH) for row in batch]
 
 
 def train_head(
