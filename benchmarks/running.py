@@ -27,7 +27,7 @@ def launch(words: Sequence[str], place: Path, *, data: Path | str, threat: str, 
         threat: as the recipes take it.
         seed: of the run.
     """
-    if (place / "student" / "evaluation.json").is_file():
+    if any((place / folder / "evaluation.json").is_file() for folder in ("student", "")):
         return
     script, *options = words
     command = [str(Path(sys.executable).with_name("accelerate")), "launch", "--quiet", "--cpu", "--num_processes", "1"]
