@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub import EvalResult, ModelCardData, hf_hub_url
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -20,6 +20,8 @@ from robust_hub.threats import parse_threat
 NOTES_BEGIN = "<!-- notes: what stands between these two lines is yours, and is kept -->"
 NOTES_END = "<!-- end of notes -->"
 PICTURE = re.compile(r"\w[\w.-]*\.png")
+# What the Hub shows where a link to the model is shared.
+THUMBNAIL = "accuracy_against_eps.png"
 
 
 class Paper(NamedTuple):
@@ -106,6 +108,8 @@ def _front_matter(provenance: Provenance, report: Report | None) -> str:
     base_model = _repository(starts_from)
     # The Hub knows no word for a model that was distilled; of its own four this one is least wrong.
     related: dict[str, Any] = {"base_model": base_model, "base_model_relation": "finetune"} if base_model else {}
+    if provenance.repository and THUMBNAIL in provenance.pictures:
+        related["thumbnail"] = hf_hub_url(provenance.repository, THUMBNAIL)
     data = provenance.data if report is None else report.source.data
     told: dict[str, Any] = (
         {}
