@@ -15,6 +15,7 @@ attacks the best two of the fewest and of the most images with APGD-CE and APGD-
 import json
 import sys
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -192,10 +193,10 @@ def quick(cifar100: tyro.conf.Positional[Path], output: Path = Path("runs/little
         few_of(cifar100, folder / "data", images, 0)
         for recipe in (recipe for recipe in SMALL if recipe.name in BEST):
             run = folder / place_of(recipe)
-            where = {"data": folder / "data", "threat": "linf:8/255", "seed": 0}
-            launch(command(recipe, images, {"robust": ROBUST}, "small"), run, **where)
+            start = partial(launch, data=folder / "data", threat="linf:8/255", seed=0)
+            start(command(recipe, images, {"robust": ROBUST}, "small"), run)
             words = ("evaluate.py", "--model", f"local-dir:{run / 'student'}", "--version", "quick")
-            launch((*words, "--test-images", "400"), run / "quick", **where)
+            start((*words, "--test-images", "400"), run / "quick")
             report = Report.read(run / "quick")
             clean, robust = report.evaluation.clean_accuracy, report.evaluation.robust_accuracy
             flags = sum(check.flagged for check in report.checks)

@@ -105,7 +105,7 @@ def measure(method: str, way: str, setting: Setting) -> Step:
     student, teacher = (
         create_classifier(setting.architecture, {}, num_classes=CLASSES, image_shape=shape) for _ in range(2)
     )
-    objective = ALL[method](student, Teacher(teacher)).to(device(), memory_format=torch.channels_last).train()
+    objective = ALL[method](student, Teacher(teacher)).to(device()).to(memory_format=torch.channels_last).train()
     fine_tune(objective, FineTuningConfig(grad_checkpointing=way == "checkpointed"))
     step = torch.compile(objective) if way == "compiled" else objective
     seconds = [timed(step, images, labels, objective, setting) for _ in range(STEPS + WARM_UP)][WARM_UP:]

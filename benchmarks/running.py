@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -17,7 +18,12 @@ from robust_hub.model_folder import ModelFolder, TrainingCost
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def launch(words: Sequence[str], place: Path, *, data: Path | str, threat: str, seed: int) -> None:
+Precision = Literal["no", "bf16"]
+
+
+def launch(
+    words: Sequence[str], place: Path, *, data: Path | str, threat: str, seed: int, precision: Precision = "no"
+) -> None:
     """Runs a recipe, or goes on with it where it was killed; what has ended already is left as it is.
 
     Args:
@@ -26,12 +32,13 @@ def launch(words: Sequence[str], place: Path, *, data: Path | str, threat: str, 
         data: folder or name of the images.
         threat: as the recipes take it.
         seed: of the run.
+        precision: of training, as Accelerate calls it.
     """
     if any((place / folder / "evaluation.json").is_file() for folder in ("student", "")):
         return
     script, *options = words
     command = [str(Path(sys.executable).with_name("accelerate")), "launch", "--quiet", "--cpu", "--num_processes", "1"]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    command += ["--num_machines", "1", "--mixed_precision", precision, "--dynamo_backend", "no"]
     command += [
         "--num_cpu_threads_per_process",
         str(len(os.sched_getaffinity(0))),
@@ -97,7 +104,7 @@ def add_trial(file: Path, trial: Trial) -> None:
 
 
 def run_missing(
-    commands: Mapping[str, Sequence[str]], trials: Path, output: Path, *, data: Path, seeds: int
+    commands: Mapping[str, Sequence[str]], trials: Path, output: Path, *, data: Path, seeds: int, precision: Precision
 ) -> Iterator[Trial]:
     """Runs what has no trial yet, at linf 8/255, and gives what came of each; whoever asks adds it to the trials.
 
@@ -107,13 +114,14 @@ def run_missing(
         output: where the runs write.
         data: folder of the images.
         seeds: how many of each.
+        precision: of training.
     """
     for seed in range(seeds):
         for name, words in tqdm(commands.items(), desc=f"seed {seed}"):
             if (name, seed) in {(trial.name, trial.seed) for trial in read_trials(trials)}:
                 continue
             place = output / f"{name.replace(' ', '-').replace(',', '')}_{seed}"
-            launch(words, place, data=data, threat="linf:8/255", seed=seed)
+            launch(words, place, data=data, threat="linf:8/255", seed=seed, precision=precision)
             yield Trial.of(place, name, seed)
 
 
