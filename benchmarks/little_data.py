@@ -142,6 +142,7 @@ def small(
     cifar100: tyro.conf.Positional[Path],
     cifar10: tyro.conf.Positional[Path],
     columns: tuple[int, ...] = (25, 50, 200, 500),
+    rows: tuple[str, ...] = tuple(recipe.name for recipe in SMALL),
     output: Path = Path("runs/little"),
 ):
     """Runs what is missing of the table of small images.
@@ -150,10 +151,11 @@ def small(
         cifar100: folder of CIFAR-100.
         cifar10: folder of CIFAR-10, on which a plain network is trained to start from.
         columns: images a class; a core can take one and another core another.
+        rows: names of recipes, with those that they start from.
         output: where the runs write; a run that was killed goes on.
     """
     plain, done = output / "plain_cifar10", {cell.key for cell in read()}
-    from_plain = [recipe.name for recipe in SMALL if "plain" in names_in(recipe)]
+    from_plain = [recipe.name for recipe in SMALL if recipe.name in rows and "plain" in names_in(recipe)]
     if any(("small", images, name, 0) not in done for images in columns for name in from_plain):
         words = ("transfer.py", "plain", "--teacher", f"local-dir:{ROBUST}", *NETWORK, "--epochs", "6")
         launch(words, plain, data=cifar10, threat="linf:8/255", seed=0)
@@ -162,7 +164,7 @@ def small(
         for seed in range(SEEDS.get(images, 1)):
             folder = output / f"cifar100_{images}_{seed}"
             few_of(cifar100, folder / "data", images, seed)
-            recipes = [recipe for recipe in SMALL if recipe.best or seed == 0]
+            recipes = [recipe for recipe in SMALL if recipe.name in rows and (recipe.best or seed == 0)]
             run_all("small", recipes, images, seed, str(folder / "data"), folder, places, "linf:8/255")
 
 

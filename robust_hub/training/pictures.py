@@ -16,13 +16,16 @@ from robust_hub.model_folder import add_pictures
 from robust_hub.training.loaders import Loaders
 from robust_hub.training.result import Result
 
+# A curve of so many is smooth enough to look at, and of more takes longer than training a linear probe does.
+PICTURED = 64
+
 
 def draw_pictures(
     accelerator: Accelerator, results: list[Result], loaders: Loaders, folder: Path, student: Path
 ) -> None:
     """Draws accuracy against eps and the gallery of input gradients, and puts what can be drawn into a model's folder.
 
-    Each process attacks the first batch of its share of the test split, where it has one.
+    Each process attacks the first 64 images of its share of the test split, or as many as there are.
 
     Args:
         accelerator: of the run.
@@ -32,7 +35,8 @@ def draw_pictures(
         student: the folder of the model, written before, with its card.
     """
     threat = loaders.threat
-    portions = [Portion(accelerator.process_index, *batch) for batch in islice(loaders.test, 1)]
+    first = islice(loaders.test, 1)
+    portions = [Portion(accelerator.process_index, images[:PICTURED], labels[:PICTURED]) for images, labels in first]
     curves = {
         result.name: pgd_curve(accelerator, result.classifier, portions, threat, seed=0)
         for result in progress(results, desc="pictures")
