@@ -113,7 +113,7 @@ def table(
             step = simulate(
                 Machine(compute, photos, cores, beside=True), ring, machines=machines, local=local, size=size
             )
-            row += [batch / step, batch / step / machines * compute]
+            row += [local * machines / step, local / step * compute]
         rows.append(row)
     headers = ["machines", "images each", "all-reduce, ms", "images / s, decoding", "of the devices' rate"]
     headers += ["images / s, kept", "of the devices' rate"]

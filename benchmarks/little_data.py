@@ -296,7 +296,7 @@ def names_in(recipe: Recipe) -> list[str]:
 
 
 def few_of(cifar100: Path, folder: Path, images: int, seed: int) -> None:
-    """Writes a data set of the first classes by name, with so many training images of each, drawn by seed."""
+    """Writes a data set of every fifth class by name, with so many training images of each, drawn by seed."""
     if folder.is_dir():
         return
     unfinished = folder.with_suffix(".unfinished")

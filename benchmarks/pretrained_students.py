@@ -71,7 +71,10 @@ def verdicts(server: HubServer, network: "PixelClassifier") -> dict[str, str]:
     tag = f"{architecture}.{cfg.tag}" if cfg is not None and cfg.tag and cfg.hf_hub_id else ""
     with tempfile.TemporaryDirectory() as folder:
         config = {"label_names": NAMES, "model_args": network.model_args}
-        save_for_hf(network.model, folder, model_config=config, safe_serialization=True)
+        try:
+            save_for_hf(network.model, folder, model_config=config, safe_serialization=True)
+        except RuntimeError:
+            return dict.fromkeys(WAYS, "not saved: timm saves no weights that two layers share")
         repository = server.add(Repository("models", f"timm/{tag or architecture}", private=False), author="timm")
         files = {name: (Path(folder) / name).read_bytes() for name in files_of(Path(folder))}
         contents = {name: File(each, lfs=name != "config.json") for name, each in files.items()}

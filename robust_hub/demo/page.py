@@ -176,8 +176,8 @@ def answers(exhibits: Sequence[Exhibit], encoded: bytes, threat: Threat) -> Iter
             return
         for view in look(exhibit, levels.float() / 255, threat):
             told[number] = written(view, threat)
-            yield [f"{exhibit.name}: step {view.steps} of {STEPS}", *told]
-    yield [f"done: {STEPS} steps of PGD at {threat} against each", *told]
+            yield [f"{escape(exhibit.name)}: step {view.steps} of {STEPS}", *told]
+    yield [f"done: {view.steps} steps of PGD at {threat} against each", *told]
 
 
 def written(view: View, threat: Threat) -> str:

@@ -1,5 +1,6 @@
 """A folder that a Space on the Hub runs as it is: models, pictures, and a program of a few lines."""
 
+import json
 import shutil
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -7,8 +8,9 @@ from pathlib import Path
 
 from robust_hub.demo.exhibits import Exhibit
 from robust_hub.demo.pictures import Picture
-from robust_hub.files import whole_folder
+from robust_hub.files import whole_folder, write_text
 from robust_hub.model_folder import Provenance, save
+from robust_hub.names import CONFIG
 
 APP = '''"""Shows what the models of this folder withstand; written by `robust_hub demo --space`."""
 
@@ -51,7 +53,7 @@ def write_space(folder: Path, exhibits: Sequence[Exhibit], pictures: Sequence[Pi
         (space / "requirements.txt").write_text(f"robust_hub[demo]=={version('robust_hub')}\n")
         (space / "README.md").write_text(README.format(gradio=version("gradio")))
         for number, exhibit in enumerate(exhibits):
-            _write_model(space / "models" / f"{number}_{exhibit.classifier.architecture}", exhibit)
+            _write_model(space / "models" / f"{number:03}_{exhibit.classifier.architecture}", exhibit)
         (space / "pictures").mkdir()
         for number, picture in enumerate(pictures):
             (space / "pictures" / f"{number:02}_{_file_name(picture.caption)}.png").write_bytes(picture.encoded)
@@ -60,6 +62,10 @@ def write_space(folder: Path, exhibits: Sequence[Exhibit], pictures: Sequence[Pi
 def _write_model(folder: Path, exhibit: Exhibit) -> None:
     if exhibit.folder:
         shutil.copytree(exhibit.folder, folder)
+        if not exhibit.classifier.label_names:
+            # Found by the images here, which are not there.
+            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            write_text(folder / CONFIG, json.dumps(config | {"label_names": exhibit.label_names}, indent=2) + "\n")
         return
     parameters = sum(weights.numel() for weights in exhibit.classifier.parameters())
     provenance = Provenance(

@@ -30,6 +30,7 @@ class View:
         steps: of the attack, so far.
         before: its likeliest labels, with their probabilities.
         after: the same of the attacked image.
+        is_fooled: whether its first label is another one after the attack; two labels may have one name.
         image: c h w, in [0, 1].
         adversarial: the attacked one.
         gradient: of the loss of its own first label, at the image.
@@ -39,14 +40,10 @@ class View:
     steps: int
     before: Shares
     after: Shares
+    is_fooled: bool
     image: Tensor
     adversarial: Tensor
     gradient: Tensor
-
-    @property
-    def is_fooled(self) -> bool:
-        """Whether its first label is another one."""
-        return self.before[0][0] != self.after[0][0]
 
 
 def look(exhibit: Exhibit, image: Tensor, threat: Threat) -> Iterator[View]:
@@ -68,7 +65,7 @@ def look(exhibit: Exhibit, image: Tensor, threat: Threat) -> Iterator[View]:
             return cross_entropy(classifier(pixels), labels)
 
         _, gradient = loss_and_gradient(loss, images)
-        yield View(exhibit, 0, before, before, image, image, gradient[0])
+        yield View(exhibit, 0, before, before, False, image, image, gradient[0])
         if threat.eps == 0:
             return
         attack, adversarial = PGD.standard(threat, steps=STEPS), images
@@ -77,8 +74,9 @@ def look(exhibit: Exhibit, image: Tensor, threat: Threat) -> Iterator[View]:
             steps = min(STEPS_AT_ONCE, STEPS - done)
             adversarial = ascend(loss, images, start, threat=threat, steps=steps, step_size=attack.step_size)
             start = adversarial - images
-            after, _ = _shares(exhibit, adversarial)
-            yield View(exhibit, done + steps, before, after, image, adversarial[0], gradient[0])
+            after, now = _shares(exhibit, adversarial)
+            is_fooled = not torch.equal(now, labels)
+            yield View(exhibit, done + steps, before, after, is_fooled, image, adversarial[0], gradient[0])
 
 
 @torch.no_grad()

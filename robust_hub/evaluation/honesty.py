@@ -4,7 +4,7 @@ A classifier that hides its gradient, or answers at random, withstands attacks w
 measures one thing that comes out otherwise on a robust classifier than on one that only looks so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -63,8 +63,8 @@ CHECKS = {
     # Sums taken in another order differ by less in float32.
     "two passes": (1e-3, 0, "change of logits in another pass and batch, relative to the largest; if large, random"),
 }
-# Of a journal.
-STAGE = "honesty"
+# Of a journal, and what its entry calls the images of each surrogate.
+STAGE, TRANSFER = "honesty", "transfer from "
 # Attacks need float32: in half of it small gradients are rounded away.
 BITS, BITS_MEANING = 32.0, "bits of the numbers that the classifier computes in; if fewer, rounding hides gradients"
 
@@ -104,7 +104,9 @@ def check_honesty(
     found, total = [], len(portions) * (ATTACKS + len(surrogates))
     with eval_mode(classifier), strict_float32(), progress(total=total, desc="honesty", unit=" attacks") as bar:
         for (first, images, labels), standing in zip(portions, survivors, strict=True):
-            if (measured := journal.read(first, STAGE)) is None:
+            measured = journal.read(first, STAGE)
+            # A teacher that could not be reached may be there now, or the other way around.
+            if measured is None or _compared_with(measured) != set(surrogates):
                 with seeded(seed, first, device=images.device):
                     measured = _look(classifier, images, labels)
                     measured |= _attack(classifier, images, labels, threat, standing, surrogates, bar)
@@ -113,7 +115,13 @@ def check_honesty(
     shares = gather(accelerator, found)
     if not shares:
         raise ValueError("honesty checks need images, got none on any process; give them a few hundred")
+    if any(share.keys() != shares[0].keys() for share in shares):
+        raise ValueError("processes have compared with other surrogates; let all machines reach the same, and resume")
     return _judge({name: np.concatenate([share[name] for share in shares]) for name in shares[0]}, classifier)
+
+
+def _compared_with(measured: Mapping[str, Tensor]) -> set[str]:
+    return {name.removeprefix(TRANSFER) for name in measured if name.startswith(TRANSFER)}
 
 
 def _look(classifier: nn.Module, images: Images, labels: Labels) -> dict[str, Tensor]:
@@ -165,7 +173,7 @@ def _attack(
     weaker = {
         "square": Square(threat, queries=QUERIES),
         "noise": _noise(threat),
-        **{f"transfer from {name}": _transfer(threat, surrogate) for name, surrogate in surrogates.items()},
+        **{f"{TRANSFER}{name}": _transfer(threat, surrogate) for name, surrogate in surrogates.items()},
     }
     to_grey = threat.norm(torch.full_like(images[:1], 0.5)).item()
     return {

@@ -173,7 +173,7 @@ def finish(accelerator: Accelerator, output: Output, report: Report) -> None:
     Args:
         accelerator: of the run.
         output: its folder gets three pictures, or a warning for each that can't be drawn.
-        report: what was measured; without a curve, as those of before are, there is no picture of one.
+        report: what was measured; older ones have no curve, and get no picture of one.
     """
     if not accelerator.is_main_process:
         return

@@ -52,9 +52,9 @@ class Withstood:
 def withstood(
     classifier: PixelClassifier, exported: nn.Module, loader: Loader, threat: Linf | L2, *, seed: int = 0
 ) -> Withstood:
-    """Attacks a classifier, and asks the file made of it about each image that this comes to; then attacks the file.
+    """Attacks a classifier, tries every resulting image on the exported file, and then attacks the file itself.
 
-    Also what the last attempt on an image came to, and did not fool the classifier, is tried on the file.
+    An image is tried on the file whether or not it fooled the classifier.
 
     Args:
         classifier: in eval mode.

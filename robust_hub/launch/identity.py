@@ -19,7 +19,7 @@ from robust_hub.names import CONFIG, WEIGHTS
 
 IDENTITY = "run.json"
 FACTS = "data_facts"
-# Of runs of before, which could not go on with more or fewer.
+# Older runs wrote it, and could not resume with another number of processes.
 PROCESSES = "processes"
 
 

@@ -55,7 +55,7 @@ class IGAMOptions(GradientOptions):
         cross_entropy_weight: of the labels.
         adversarial_weight: of the cross-entropy of a discriminator between the gradients of student and teacher, which
             the student raises and the discriminator lowers; 0 leaves the discriminator out.
-        discriminator_period: the discriminator learns at every so manieth step.
+        discriminator_period: the discriminator learns at every so manieth step, the last one among them.
         noise: radius of uniform noise on the images, in pixel units.
     """
 
@@ -178,7 +178,7 @@ class IGAM(Objective):
     def _discrimination(self, gradient: Images, target: Images, weight: float) -> Tensor:
         """The discriminator's cross-entropy, which goes back to the student with the opposite sign and a weight."""
         assert self.discriminator is not None
-        self.discriminator.requires_grad_(self.step % self.options.discriminator_period == 0)
+        self.discriminator.requires_grad_((self.steps - 1 - self.step) % self.options.discriminator_period == 0)
         reversed_gradient = gradient.clone()
         reversed_gradient.register_hook(lambda back: -weight * back)
         told = self.discriminator(torch.cat([reversed_gradient, target]))

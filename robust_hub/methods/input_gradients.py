@@ -23,7 +23,7 @@ class GradientOptions(Options):
     Attributes:
         pool: side in px of the squares over which gradients are averaged before they are compared; 1 compares all of
             them, 2 and more their low frequencies alone.
-        period: gradients are compared at every so manieth step, with so many times the weight.
+        period: gradients are compared at every so manieth step, the last one among them, with so many times the weight.
         start: the share of the run before gradients are compared, without any second derivative.
         ramp: the share of the run over which their weight then grows from 0.
     """
@@ -45,7 +45,7 @@ class GradientOptions(Options):
     def share(self, step: int, steps: int) -> float:
         """Gives with which share of their weight gradients count at a step of so many."""
         since = step - self.start * steps
-        if since < 0 or step % self.period:
+        if since < 0 or (steps - 1 - step) % self.period:
             return 0.0
         ramp = self.ramp * steps
         return self.period * (min(1.0, (since + 1) / ramp) if ramp else 1.0)

@@ -79,7 +79,7 @@ def estimate_cost(
     cuda = [accelerator.device] if accelerator.device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         copy = deepcopy(objective).to(accelerator.device).to(memory_format=torch.channels_last).train()
-        # The last step: by then every part of the loss is in force.
+        # The last step: there every part of the loss is in force, whatever its start and its period.
         copy.step = steps - 1
         copy.steps = steps
         mixing = fine_tune(copy, training.fine_tuning)

@@ -1,5 +1,7 @@
 """Linear probes: a new head on a frozen classifier, trained on features that are computed once."""
 
+import json
+import os
 import time
 from copy import deepcopy
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 
 from robust_hub.attacks import eval_mode
 from robust_hub.data import Shard, Source, evaluation_loader
-from robust_hub.files import beside, put_in_place
+from robust_hub.files import beside, put_in_place, write_text
 from robust_hub.launch import progress
 from robust_hub.losses import cross_entropy
 from robust_hub.models import PixelClassifier
@@ -96,25 +98,25 @@ def fit_head(accelerator: Accelerator, head: NewHead, rows: Dataset, source: Sou
         folder: where the features are kept; those that are there already are used.
 
     Returns:
-        The seconds it took.
+        The seconds it took, those of features that are there already included.
     """
-    start = time.perf_counter()
+    begun = time.perf_counter()
     # Convolutions are faster so, and no other layer minds.
     extractor = head.extractor.to(accelerator.device).to(memory_format=torch.channels_last)
     module = head.module.to(accelerator.device)
     views = 2 if source.augmentation.endswith("-flip") else 1
     with eval_mode(extractor):
-        features = compute_features(accelerator, extractor, rows, views, folder)
+        features, earlier = compute_features(accelerator, extractor, rows, views, folder)
     labels = torch.tensor(rows["label"][:]).repeat(views)
     train_head(module, features, labels, head.training, accelerator.device)
     for parameter in module.parameters():
         parameter.data = broadcast(parameter.data)
-    return time.perf_counter() - start
+    return earlier + time.perf_counter() - begun
 
 
 def compute_features(
     accelerator: Accelerator, classifier: PixelClassifier, rows: Dataset, views: int, folder: Path
-) -> np.ndarray:
+) -> tuple[np.ndarray, float]:
     """Computes the features of a split, view by view, into a file that is mapped into memory.
 
     Args:
@@ -125,12 +127,12 @@ def compute_features(
         folder: of the file; a whole one is used again.
 
     Returns:
-        views x n rows of features, read only.
+        views x n rows of features, read only, and how many seconds a run before has spent on them.
     """
-    file = folder / "features.npy"
+    begun, file, spent = time.perf_counter(), folder / "features.npy", folder / "seconds.json"
     if file.is_file():
         classifier.passes.forward += views * len(rows) // accelerator.num_processes
-        return np.load(file, mmap_mode="r")
+        return np.load(file, mmap_mode="r"), json.loads(spent.read_text()) if spent.is_file() else 0.0
     shards = [Shard(rank, accelerator.num_processes) for rank in range(accelerator.num_processes)]
     # A file each, as processes on several machines can't write into one.
     shares = [beside(folder / f"features-{shard.rank}.npy") for shard in shards]
@@ -144,9 +146,10 @@ def compute_features(
             whole[:, shard.rows(len(rows), BATCH)] = np.load(share, mmap_mode="r")
             share.unlink()
         whole.flush()
+        write_text(spent, json.dumps(time.perf_counter() - begun))
         put_in_place(beside(file), file)
     accelerator.wait_for_everyone()
-    return np.load(file, mmap_mode="r")
+    return np.load(file, mmap_mode="r"), 0.0
 
 
 def _compute_share(
@@ -165,7 +168,12 @@ def _compute_share(
 
 
 def _create(file: Path, shape: tuple[int, ...]) -> np.memmap:
-    return np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
+    """Makes a file to write to as if it were memory, with all its room, as a full disk would end the process later."""
+    mapped = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    return mapped
 
 
 def train_head(

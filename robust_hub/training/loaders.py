@@ -82,7 +82,7 @@ class Loaders:
         return Scores(measured.clean_accuracy.value, measured.robust_accuracy.value)
 
     def validated_on(self, accelerator: Accelerator, classifier: PixelClassifier, images: int) -> "Loaders":
-        """Gives the same loaders with one of the first so many validation images, which are decoded here."""
+        """Adds a loader of the first `images` validation images, which are decoded here."""
         validation = share_of(accelerator, subset(self.data.validation, images), classifier)
         return replace(self, validation=validation)
 

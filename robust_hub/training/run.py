@@ -219,7 +219,10 @@ class TrainingRun:
         self._warn_unless_robust(teacher, "teacher")
 
     def _head_to_learn(self, student: PixelClassifier) -> NewHead | None:
-        """Gives the untrained head of a student that starts from a model of other classes; None where it is no such."""
+        """Gives the untrained head of a student that starts from a model; None where it knows the data's classes.
+
+        None as well where the head is not linear: it learns with all other weights then.
+        """
         if student.label_names == self.data.label_names:
             return None
         try:
@@ -231,6 +234,7 @@ class TrainingRun:
     def _fit_head(self, head: NewHead, folder: str, source: Source) -> None:
         """Trains a head on the training images; the features are kept in a folder of the run."""
         place = self.config.output.folder / folder
+        head = replace(head, training=replace(head.training, seed=self.config.training.seed))
         self.head_seconds += fit_head(self.accelerator, head, self.data.train, source, place)
 
     def _only_head(self, student: PixelClassifier) -> TrainState:

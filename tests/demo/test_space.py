@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -12,7 +13,10 @@ import pytest
 import yaml
 
 from robust_hub.__main__ import main
+from robust_hub.demo import space
+from robust_hub.demo.exhibits import Exhibit
 from robust_hub.evaluation import surrogate
+from robust_hub.hub import load
 from tests.made_up import CNN, evaluated
 
 pytest.importorskip("gradio")
@@ -23,10 +27,10 @@ def model(tmp_path_factory) -> Path:
     return evaluated(tmp_path_factory.mktemp("demo") / "model", "resnet18_cifar", CNN)
 
 
-def write_space(monkeypatch, model: Path, space: Path) -> None:
+def write_space(monkeypatch, model: Path, folder: Path) -> None:
     monkeypatch.setattr(surrogate, "STEPS", 5)
     monkeypatch.setattr(
-        sys, "argv", ["robust_hub", "demo", f"local-dir:{model}", "--space", str(space), "--pictures", "3"]
+        sys, "argv", ["robust_hub", "demo", f"local-dir:{model}", "--space", str(folder), "--pictures", "3"]
     )
     main()
 
@@ -67,3 +71,17 @@ def test_a_folder_that_is_there_is_not_touched(model, tmp_path, monkeypatch, cap
         write_space(monkeypatch, model, tmp_path)
     assert capsys.readouterr().err.endswith("is there already; choose another --space\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_that_were_found_by_the_images_are_in_the_folder(model, tmp_path):
+    config = json.loads((model / "config.json").read_text())
+    names = config["label_names"][::-1]
+    for place in (config, config["pretrained_cfg"]):
+        place.pop("label_names", None)
+    nameless = shutil.copytree(model, tmp_path / "nameless")
+    (nameless / "config.json").write_text(json.dumps(config))
+    exhibit = Exhibit("net", load(f"local-dir:{nameless}"), names, folder=nameless)
+    space.write_space(tmp_path / "space", [exhibit] * 11, [])
+    folders = sorted((tmp_path / "space" / "models").iterdir())
+    assert [folder.name[:3] for folder in folders] == [f"{number:03}" for number in range(11)]
+    assert load(f"local-dir:{folders[0]}").label_names == names

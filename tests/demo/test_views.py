@@ -1,6 +1,7 @@
 """What a page says of a picture is what the model says of it."""
 
 import base64
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -21,6 +22,12 @@ from tests.made_up import CNN, NAMES
 def exhibit() -> Exhibit:
     classifier = create_classifier("resnet18_cifar", CNN, num_classes=3, image_shape=(3, 16, 16)).eval()
     return Exhibit("tiny", classifier, NAMES)
+
+
+def encoded_png() -> bytes:
+    file = BytesIO()
+    Image.new("RGB", (16, 16), (200, 90, 30)).save(file, "PNG")
+    return file.getvalue()
 
 
 IMAGE = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -50,6 +57,20 @@ def test_the_attack_lowers_the_share_of_the_first_label(exhibit):
 def test_a_ball_of_radius_zero_holds_the_picture_alone(exhibit):
     (view,) = look(exhibit, IMAGE, Linf(0.0))
     assert torch.equal(view.adversarial, IMAGE)
+    *_, (told, _) = answers([exhibit], encoded_png(), Linf(0.0))
+    assert told.startswith("done: 0 steps of PGD")
+
+
+def test_a_label_that_has_become_another_of_the_same_name_is_another(create_linear):
+    image, linear = torch.full((3, 8, 8), 0.5), create_linear().eval()
+    *_, last = look(Exhibit("linear", linear, ["same"] * 3), image, Linf(0.5))
+    assert linear(last.adversarial[None]).argmax() != linear(image[None]).argmax()
+    assert last.is_fooled
+
+
+def test_a_name_is_shown_as_it_is_and_is_no_part_of_the_page(exhibit):
+    told = answers([replace(exhibit, name="<img src=x onerror=alert(1)>")], encoded_png(), Linf(8 / 255))
+    assert "<img src=x" not in "".join(line for line, _ in told)
 
 
 def test_the_gradient_is_that_of_the_loss_of_the_first_label(exhibit):

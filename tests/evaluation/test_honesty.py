@@ -397,3 +397,13 @@ def test_the_bar_counts_every_attack(check, plain, monkeypatch):
 def test_no_image_on_any_process_is_an_error(check, plain):
     with pytest.raises(ValueError, match="got none on any process"):
         check(plain, chosen=[])
+
+
+def test_a_portion_is_compared_again_where_the_surrogates_are_others_than_in_the_journal(plain, check, tmp_path):
+    check(plain, threat=LARGE, sizes=(10,), journal=Journal(tmp_path))
+    found = Journal(tmp_path).read(0, "honesty")
+    found["transfer from nobody"] = found.pop("transfer from a plain network")
+    Journal(tmp_path).write(0, "honesty", found)
+    assert "transfer from a plain network" in [
+        each.name for each in check(plain, threat=LARGE, sizes=(10,), journal=Journal(tmp_path))
+    ]

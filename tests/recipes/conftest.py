@@ -7,3 +7,11 @@ def brief_surrogates():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("robust_hub.evaluation.surrogate.STEPS", 20)
         yield
+
+
+@pytest.fixture(scope="package", autouse=True)
+def no_pictures():
+    """Lets runs in this process end without their pictures, a third of their time; tests/training looks at these."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("robust_hub.training.run.draw_pictures", lambda *_: None)
+        yield

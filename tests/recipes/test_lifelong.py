@@ -1,5 +1,7 @@
 """lifelong.py from a robust classifier to one that knows other classes and has not forgotten."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -62,3 +64,15 @@ def test_a_distance_that_counts_nothing_is_refused(tmp_path, teacher):
     with pytest.raises(ValueError, match="--distance has no effect without a --weight above 0"):
         lifelong.fine_tune(config(teacher, tmp_path), LifelongOptions(weight=0.0, distance="l2"))
     assert not (tmp_path / "run").exists()
+
+
+def test_the_seed_decides_the_order_in_which_the_head_learns_as_well(tmp_path, teacher, monkeypatch):
+    seeds = []
+
+    def train_head(head, features, labels, training, device):
+        seeds.append(training.seed)
+
+    monkeypatch.setattr("robust_hub.training.head.train_head", train_head)
+    chosen = config(teacher, tmp_path)
+    lifelong.fine_tune(replace(chosen, training=replace(chosen.training, epochs=1, seed=7)))
+    assert seeds == [7]

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from robust_hub.data import Source, load_data, training_loader
-from robust_hub.methods import IGAM, KD
+from robust_hub.methods import IGAM, KD, IGAMOptions
 from robust_hub.models import PixelClassifier, Teacher, create_classifier
 from robust_hub.training import TrainingConfig
 from robust_hub.training.estimate import CostEstimate, estimate_cost
@@ -32,6 +32,19 @@ def test_a_rehearsal_counts_the_steps_and_times_one(loader):
     assert estimate.steps == 5 * 3
     assert 0 < estimate.seconds < 600
     assert 2**25 < estimate.memory < estimate.fits
+
+
+def test_a_rehearsal_meets_the_dearest_step_of_a_method_that_is_dear_at_some_steps_only(loader):
+    rare, always = (
+        estimate_cost(
+            Accelerator(cpu=True),
+            IGAM(create(), Teacher(create()), IGAMOptions(period=period, start=start)),
+            loader,
+            TrainingConfig(epochs=4),
+        )
+        for period, start in ((2, 0.5), (1, 0.0))
+    )
+    assert rare.passes == always.passes
 
 
 def test_a_rehearsal_leaves_weights_statistics_counters_and_random_numbers_alone(loader):

@@ -1,5 +1,9 @@
 """Heads on frozen features."""
 
+import errno
+import json
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +25,8 @@ def rows():
 
 def test_features_are_those_of_one_image_at_a_time(tmp_path, create_vit, rows):
     classifier = create_vit().eval()
-    features = compute_features(Accelerator(cpu=True), classifier, rows, 2, tmp_path)
+    features, earlier = compute_features(Accelerator(cpu=True), classifier, rows, 2, tmp_path)
+    assert earlier == 0
     (batch,) = evaluation_loader(rows, classifier.preprocessing, batch_size=40, device=torch.device("cpu"))
     for place in (0, 7, 39):
         image = batch[0][place : place + 1]
@@ -34,9 +39,31 @@ def test_features_are_those_of_one_image_at_a_time(tmp_path, create_vit, rows):
 def test_features_left_half_written_are_computed_again(tmp_path, create_vit, rows):
     classifier = create_vit().eval()
     (tmp_path / "features.npy.unfinished").write_bytes(b"half")
-    features = compute_features(Accelerator(cpu=True), classifier, rows, 1, tmp_path)
+    features, _ = compute_features(Accelerator(cpu=True), classifier, rows, 1, tmp_path)
     assert features.shape == (1, 40, 8)
-    assert [file.name for file in tmp_path.iterdir()] == ["features.npy"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["features.npy", "seconds.json"]
+
+
+def test_features_that_a_killed_run_left_cost_what_they_have_cost_it(tmp_path, create_vit, rows):
+    classifier = create_vit().eval()
+    features, _ = compute_features(Accelerator(cpu=True), classifier, rows, 1, tmp_path)
+    passes, spent = classifier.passes.forward, json.loads((tmp_path / "seconds.json").read_text())
+    again, earlier = compute_features(Accelerator(cpu=True), classifier, rows, 1, tmp_path)
+    assert np.array_equal(again, features)
+    assert (classifier.passes.forward, earlier) == (2 * passes, spent)
+    assert spent > 0
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="room can't be reserved here")
+def test_a_full_disk_is_an_error_before_anything_is_computed(tmp_path, create_vit, rows, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    classifier = create_vit().eval()
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        compute_features(Accelerator(cpu=True), classifier, rows, 1, tmp_path)
+    assert classifier.passes.forward == 0
 
 
 def test_a_trained_head_is_as_good_as_logistic_regression():
