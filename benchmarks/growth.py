@@ -129,7 +129,10 @@ def check(photos: tyro.conf.Positional[Path], port: int = 29611) -> None:
     """
     rows = load_dataset(str(photos), split="train")
     [column] = [name for name, feature in rows.features.items() if isinstance(feature, Image)]
-    files = [row["bytes"] for row in rows.cast_column(column, Image(decode=False))[column][:200]]
+    files = [
+        row["bytes"] or Path(row["path"]).read_bytes()
+        for row in rows.cast_column(column, Image(decode=False))[column][:200]
+    ]
     torch.multiprocessing.spawn(measure, (files, port), nprocs=2)
 
 

@@ -12,9 +12,8 @@ that has one is not run again. `table` prints them as docs/which_recipe.md has t
 attacks the best two of the fewest and of the most images with APGD-CE and APGD-T, and prints that table.
 """
 
-import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
@@ -28,8 +27,9 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.running import ROOT, launch, outcome, passes_of
+from benchmarks.running import ROOT, add_result, launch, outcome, passes_of, read_results
 from robust_hub.evaluation import Report
+from robust_hub.files import whole_folder
 
 RESULTS, FIGURE = ROOT / "benchmarks" / "little_data.json", ROOT / "docs" / "which_recipe.png"
 ROBUST = ROOT / "model_cards" / "resnet18_cifar.nfgsm_linf8_cifar10"
@@ -154,7 +154,7 @@ def small(
         rows: names of recipes, with those that they start from.
         output: where the runs write; a run that was killed goes on.
     """
-    plain, done = output / "plain_cifar10", {cell.key for cell in read()}
+    plain, done = output / "plain_cifar10", {cell.key for cell in read_results(Cell, RESULTS)}
     from_plain = [recipe.name for recipe in SMALL if recipe.name in rows and "plain" in names_in(recipe)]
     if any(("small", images, name, 0) not in done for images in columns for name in from_plain):
         words = ("transfer.py", "plain", "--teacher", f"local-dir:{ROBUST}", *NETWORK, "--epochs", "6")
@@ -211,7 +211,7 @@ def quick(cifar100: tyro.conf.Positional[Path], output: Path = Path("runs/little
 
 def table() -> None:
     """Prints the tables of what was run and draws the figure."""
-    cells = read()
+    cells = read_results(Cell, RESULTS)
     for data, recipes in (("small", SMALL), ("photos", PHOTOS)):
         counts = sorted({cell.images for cell in cells if cell.data == data})
         accuracies, costs = [], []
@@ -265,7 +265,7 @@ def run_all(
     threat: str,
 ) -> None:
     """Runs the recipes that have no cell yet, in their order, as later ones may start from earlier ones."""
-    done = {cell.key for cell in read()}
+    done = {cell.key for cell in read_results(Cell, RESULTS)}
     wanted = {name for recipe in recipes for name in names_in(recipe) if (data, images, recipe.name, seed) not in done}
     for recipe in tqdm(recipes, desc=f"{images} a class, seed {seed}"):
         place = folder / place_of(recipe)
@@ -275,7 +275,7 @@ def run_all(
             continue
         launch(command(recipe, images, places, data), place, data=source, threat=threat, seed=seed)
         if key not in done:
-            write(cell_of(place, data, images, recipe.name, seed))
+            add_result(RESULTS, cell_of(place, data, images, recipe.name, seed))
 
 
 def place_of(recipe: Recipe) -> str:
@@ -285,7 +285,7 @@ def place_of(recipe: Recipe) -> str:
 
 def command(recipe: Recipe, images: int, places: dict[str, Path], data: str) -> list[str]:
     """Writes the recipe's file and its options, with the folders that it starts from."""
-    words = [f"local-dir:{places[word[1:-1]]}" if word[1:-1] in places else word for word in recipe.words]
+    words = [f"local-dir:{places[word[1:-1]].resolve()}" if word[1:-1] in places else word for word in recipe.words]
     words += ["--epochs", str(round(recipe.epochs * EPOCHS[images]))] if recipe.epochs else []
     return [*words, *OPTIONS[data]]
 
@@ -299,22 +299,20 @@ def few_of(cifar100: Path, folder: Path, images: int, seed: int) -> None:
     """Writes a data set of every fifth class by name, with so many training images of each, drawn by seed."""
     if folder.is_dir():
         return
-    unfinished = folder.with_suffix(".unfinished")
-    unfinished.mkdir(parents=True, exist_ok=True)
     sets = load_dataset(str(cifar100))
     names = sorted(sets["train"].features["label"].names)[:: 100 // CLASSES]
     rng = np.random.default_rng(seed)
-    for split, rows in sets.items():
-        labels = np.array(rows["label"])
-        chosen = [np.flatnonzero(labels == rows.features["label"].str2int(name)) for name in names]
-        if split == "train":
-            chosen = [rng.permutation(places)[:images] for places in chosen]
-        kept = rows.select(np.concatenate(chosen)).remove_columns(["label", "coarse_label"])
-        numbers = np.repeat(np.arange(CLASSES), [len(places) for places in chosen])
-        kept = kept.add_column("label", numbers).cast_column("label", ClassLabel(names=names))
-        # In an order that does not tell the class, so that the first images are of all.
-        kept.shuffle(seed=seed).to_parquet(str(unfinished / f"{split}-00000-of-00001.parquet"))
-    unfinished.rename(folder)
+    with whole_folder(folder) as place:
+        for split, rows in sets.items():
+            labels = np.array(rows["label"])
+            chosen = [np.flatnonzero(labels == rows.features["label"].str2int(name)) for name in names]
+            if split == "train":
+                chosen = [rng.permutation(places)[:images] for places in chosen]
+            kept = rows.select(np.concatenate(chosen)).remove_columns(["label", "coarse_label"])
+            numbers = np.repeat(np.arange(CLASSES), [len(places) for places in chosen])
+            kept = kept.add_column("label", numbers).cast_column("label", ClassLabel(names=names))
+            # In an order that does not tell the class, so that the first images are of all.
+            kept.shuffle(seed=seed).to_parquet(str(place / f"{split}-00000-of-00001.parquet"))
 
 
 def cell_of(place: Path, data: str, images: int, recipe: str, seed: int) -> Cell:
@@ -324,17 +322,6 @@ def cell_of(place: Path, data: str, images: int, recipe: str, seed: int) -> Cell
     accuracies = 100 * clean.value, 100 * robust.value
     seconds = round(cost.seconds, 1)
     return Cell(data, images, recipe, seed, *accuracies, clean.n, passes_of(cost), seconds, cost.hardware)
-
-
-def read() -> list[Cell]:
-    """Reads the cells that have been run."""
-    return [Cell(**cell) for cell in json.loads(RESULTS.read_text())] if RESULTS.is_file() else []
-
-
-def write(cell: Cell) -> None:
-    """Adds a cell to those that have been run."""
-    cells = [*read(), cell]
-    RESULTS.write_text("[\n" + ",\n".join(json.dumps(asdict(cell)) for cell in cells) + "\n]\n")
 
 
 if __name__ == "__main__":

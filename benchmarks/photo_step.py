@@ -25,17 +25,14 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.method_step import METHODS, THREAT
-from robust_hub.methods import RSLAD, AdversarialTraining, NFGSMOptions, Objective, Plain
+from robust_hub.methods import AdversarialTraining, NFGSMOptions, Objective, Plain
 from robust_hub.models import Teacher, create_classifier
 from robust_hub.training import FineTuningConfig, fine_tune
 
 CLASSES, STEPS, WARM_UP = 10, 5, 1
-# They take second derivatives, for which activations can't be computed again and steps can't be compiled.
-SECOND_ORDER = ("igam", "pag")
 ALL = METHODS | {
     "plain": lambda student, _: Plain(student),
     "n-fgsm": lambda student, _: AdversarialTraining(student, THREAT, NFGSMOptions()),
-    "rslad": lambda student, teacher: RSLAD(student, teacher, THREAT),
 }
 
 
@@ -69,10 +66,11 @@ def main(methods: tyro.conf.Positional[tuple[str, ...]] = tuple(ALL), *, setting
     rows, ways = [], ["checkpointed", *(["compiled"] if setting.compiled else [])]
     for method in tqdm(methods):
         usual = alone(method, "", setting)
+        assert usual
         row = [method, usual.speed, usual.over_plain, usual.memory]
         for way in ways:
-            other = None if method in SECOND_ORDER else alone(method, way, setting)
-            row += ["refused"] * 2 if other is None else [other.speed / usual.speed, other.memory / usual.memory]
+            other = alone(method, way, setting)
+            row += [other.speed / usual.speed, other.memory / usual.memory] if other else ["refused"] * 2
         rows.append(row)
     print(f"{setting}, on {device_name()}, torch {torch.__version__}")
     headers = ["method", "images / s", "a step over a plain step", "peak GiB"]
@@ -90,14 +88,14 @@ def device_name() -> str:
     return torch.cuda.get_device_name() if device().type == "cuda" else f"{device()}, {torch.get_num_threads()} threads"
 
 
-def alone(method: str, way: str, setting: Setting) -> Step:
+def alone(method: str, way: str, setting: Setting) -> Step | None:
     """Measures a method in a process of its own; see `measure`."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as processes:
         return processes.submit(measure, method, way, setting).result()
 
 
-def measure(method: str, way: str, setting: Setting) -> Step:
-    """Takes steps of one method, and then of plain training."""
+def measure(method: str, way: str, setting: Setting) -> Step | None:
+    """Takes steps of one method, and then of plain training; none where the method does not go that way."""
     torch.manual_seed(0)
     shape = 3, setting.image_size, setting.image_size
     images = torch.rand(setting.batch_size, *shape, device=device()).to(memory_format=torch.channels_last)
@@ -106,6 +104,8 @@ def measure(method: str, way: str, setting: Setting) -> Step:
         create_classifier(setting.architecture, {}, num_classes=CLASSES, image_shape=shape) for _ in range(2)
     )
     objective = ALL[method](student, Teacher(teacher)).to(device()).to(memory_format=torch.channels_last).train()
+    if way and objective.needs_second_derivatives:
+        return None
     fine_tune(objective, FineTuningConfig(grad_checkpointing=way == "checkpointed"))
     step = torch.compile(objective) if way == "compiled" else objective
     seconds = [timed(step, images, labels, objective, setting) for _ in range(STEPS + WARM_UP)][WARM_UP:]

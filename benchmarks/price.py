@@ -20,14 +20,13 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.running import ROOT, Precision, Trial, add_trial, read_trials, run_missing
-from benchmarks.search import ADAMW, LARGE, SMALL, resnet
+from benchmarks.running import ROOT, Trial, add_result, read_trials, run_missing
+from benchmarks.search import ADAMW, FAST, LARGE, SMALL, resnet
 
 TRIALS, FIGURE = ROOT / "benchmarks" / "price.json", ROOT / "docs" / "price.png"
 TESTED = 1_000
 # Passes of the small teacher's training, forward and backward.
 TEACHERS = 2 * 1_797_120
-FAST = "N-FGSM"
 NATURAL, PERTURBED = "natural images only", "few perturbed images"
 NO_TEACHER = "adversarial training"
 
@@ -91,7 +90,6 @@ def run(
     *,
     only: tuple[str, ...] = (),
     seeds: int = 1,
-    precision: Precision = "no",
 ) -> None:
     """Runs what is missing.
 
@@ -100,12 +98,11 @@ def run(
         output: where the runs write.
         only: runs, by the beginning of their names; all where there is none.
         seeds: how many of each.
-        precision: of training; bf16 is twice as fast on a CPU that has it.
     """
     wanted = [each for each in RUNS if not only or each.name.startswith(only)]
     commands = {each.name: each.command for each in wanted}
-    for trial in run_missing(commands, TRIALS, output, data=cifar10, seeds=seeds, precision=precision):
-        add_trial(TRIALS, trial)
+    for trial in run_missing(commands, TRIALS, output, data=cifar10, seeds=seeds):
+        add_result(TRIALS, trial)
 
 
 def table() -> None:

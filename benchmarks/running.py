@@ -7,12 +7,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+from filelock import FileLock
 from tqdm import tqdm
 
 from robust_hub.evaluation import Accuracy, Difference, Report
+from robust_hub.files import write_text
 from robust_hub.model_folder import ModelFolder, TrainingCost
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +38,8 @@ def launch(
     """
     if any((place / folder / "evaluation.json").is_file() for folder in ("student", "")):
         return
+    # The recipe runs elsewhere than whoever asks for it.
+    place = place.resolve()
     script, *options = words
     command = [str(Path(sys.executable).with_name("accelerate")), "launch", "--quiet", "--cpu", "--num_processes", "1"]
     command += ["--num_machines", "1", "--mixed_precision", precision, "--dynamo_backend", "no"]
@@ -45,7 +49,8 @@ def launch(
         str(ROOT / "recipes" / script),
         *options,
     ]
-    command += ["--data", str(data), "--threat", threat, "--seed", str(seed), "--output", str(place)]
+    where = data.resolve() if isinstance(data, Path) else data
+    command += ["--data", str(where), "--threat", threat, "--seed", str(seed), "--output", str(place)]
     command += ["--resume"] if place.exists() else []
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.with_suffix(".log").open("a") as log:
@@ -92,21 +97,30 @@ class Trial:
         return clean, Difference.of(_bits(self.robust), _bits(other.robust))
 
 
+Result = TypeVar("Result")
+
+
+def read_results(kind: type[Result], file: Path) -> list[Result]:
+    """Reads what has been measured so far, a dataclass a line."""
+    return [kind(**result) for result in json.loads(file.read_text())] if file.is_file() else []
+
+
+def add_result(file: Path, result: Any) -> None:
+    """Adds a line to those there are, whoever else adds one; the file is whole at any time."""
+    with FileLock(file.with_suffix(".lock")):
+        lines = ",\n".join(map(json.dumps, [*map(asdict, read_results(type(result), file)), asdict(result)]))
+        write_text(file, f"[\n{lines}\n]\n")
+
+
 def read_trials(file: Path) -> list[Trial]:
     """Reads the trials so far."""
-    return [Trial(**trial) for trial in json.loads(file.read_text())] if file.is_file() else []
-
-
-def add_trial(file: Path, trial: Trial) -> None:
-    """Adds a trial to those there are."""
-    lines = ",\n".join(json.dumps(asdict(each)) for each in [*read_trials(file), trial])
-    file.write_text(f"[\n{lines}\n]\n")
+    return read_results(Trial, file)
 
 
 def run_missing(
-    commands: Mapping[str, Sequence[str]], trials: Path, output: Path, *, data: Path, seeds: int, precision: Precision
+    commands: Mapping[str, Sequence[str]], trials: Path, output: Path, *, data: Path, seeds: int
 ) -> Iterator[Trial]:
-    """Runs what has no trial yet, at linf 8/255, and gives what came of each; whoever asks adds it to the trials.
+    """Runs what has no trial yet, at linf 8/255 in bfloat16, and gives what came of each; whoever asks adds it.
 
     Args:
         commands: the recipe and its options, by name.
@@ -114,14 +128,13 @@ def run_missing(
         output: where the runs write.
         data: folder of the images.
         seeds: how many of each.
-        precision: of training.
     """
     for seed in range(seeds):
         for name, words in tqdm(commands.items(), desc=f"seed {seed}"):
             if (name, seed) in {(trial.name, trial.seed) for trial in read_trials(trials)}:
                 continue
             place = output / f"{name.replace(' ', '-').replace(',', '')}_{seed}"
-            launch(words, place, data=data, threat="linf:8/255", seed=seed, precision=precision)
+            launch(words, place, data=data, threat="linf:8/255", seed=seed, precision="bf16")
             yield Trial.of(place, name, seed)
 
 

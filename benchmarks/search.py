@@ -21,7 +21,8 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.running import ROOT, Precision, Trial, add_trial, read_trials, run_missing, verdict
+from benchmarks.running import ROOT, Trial, add_result, read_trials, run_missing, verdict
+from robust_hub.files import whole_folder
 
 TRIALS, LOG = ROOT / "benchmarks" / "search.json", ROOT / "benchmarks" / "LOG.md"
 TRAINING, HELD_OUT = 10_000, 1_000
@@ -151,7 +152,6 @@ def run(
     *,
     only: tuple[str, ...] = (),
     seeds: int = 1,
-    precision: Precision = "no",
 ) -> None:
     """Runs what is missing.
 
@@ -160,13 +160,12 @@ def run(
         output: where the runs write.
         only: variants, by the beginning of their names; all where there is none.
         seeds: how many of each.
-        precision: of training; bf16 is twice as fast on a CPU that has it.
     """
     data = output / "data"
     split(cifar10, data)
     wanted = {variant.name: variant for variant in VARIANTS if not only or variant.name.startswith(only)}
     commands = {name: [*variant.command, "--test-images", str(HELD_OUT)] for name, variant in wanted.items()}
-    for trial in run_missing(commands, TRIALS, output, data=data, seeds=seeds, precision=precision):
+    for trial in run_missing(commands, TRIALS, output, data=data, seeds=seeds):
         add(wanted[trial.name], trial)
 
 
@@ -180,13 +179,11 @@ def split(cifar10: Path, folder: Path) -> None:
     """Writes a data set whose training and test images are both of the training set."""
     if folder.is_dir():
         return
-    unfinished = folder.with_suffix(".unfinished")
-    unfinished.mkdir(parents=True, exist_ok=True)
     rows = load_dataset(str(cifar10), split="train").shuffle(seed=0)
     parts = {"train": range(TRAINING), "test": range(TRAINING, TRAINING + HELD_OUT)}
-    for name, numbers in parts.items():
-        rows.select(numbers).to_parquet(str(unfinished / f"{name}-00000-of-00001.parquet"))
-    unfinished.rename(folder)
+    with whole_folder(folder) as place:
+        for name, numbers in parts.items():
+            rows.select(numbers).to_parquet(str(place / f"{name}-00000-of-00001.parquet"))
 
 
 def row(trial: Trial) -> list[str]:
@@ -202,7 +199,7 @@ def row(trial: Trial) -> list[str]:
 
 def add(variant: Variant, trial: Trial) -> None:
     """Adds a trial to those there are, and to the log."""
-    add_trial(TRIALS, trial)
+    add_result(TRIALS, trial)
     if not LOG.is_file():
         headers = ["variant", "why", *MEASURED]
         LOG.write_text(f"# Trials\n\n{ABOUT}\n\n{line(headers)}{line(['-'] * len(headers))}")
