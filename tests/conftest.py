@@ -21,8 +21,15 @@ os.environ |= {f"HF_{name}": "1" for name in ("HUB_DISABLE_XET", "HUB_DISABLE_TE
 os.environ |= {"HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "127.0.0.1,localhost"}
 os.environ |= {"HTTP_PROXY": HUB.endpoint, "HTTPS_PROXY": HUB.endpoint}
 
+# Before any module of ours: what is imported while these are, whose shapes are checked, is compiled anew each time.
+import accelerate  # noqa: E402, F401
+import datasets  # noqa: E402, F401
+import matplotlib.figure  # noqa: E402, F401
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+import scipy.stats  # noqa: E402, F401
+import sklearn.datasets  # noqa: E402, F401
+import timm  # noqa: E402, F401
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
