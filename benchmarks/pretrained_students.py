@@ -68,18 +68,21 @@ def verdicts(server: HubServer, network: "PixelClassifier") -> dict[str, str]:
     from robust_hub.model_folder import files_of
 
     architecture, cfg = network.architecture, get_pretrained_cfg(network.architecture, allow_unregistered=True)
-    tag = f"{architecture}.{cfg.tag}" if cfg is not None and cfg.tag and cfg.hf_hub_id else ""
+    tag, place = "", f"timm/{architecture}"
+    if cfg is not None and cfg.tag and cfg.hf_hub_id:
+        # Not all of timm's own weights are in its own organisation.
+        tag, place = f"{architecture}.{cfg.tag}", cfg.hf_hub_id
     with tempfile.TemporaryDirectory() as folder:
         config = {"label_names": NAMES, "model_args": network.model_args}
         try:
             save_for_hf(network.model, folder, model_config=config, safe_serialization=True)
         except RuntimeError:
             return dict.fromkeys(WAYS, "not saved: timm saves no weights that two layers share")
-        repository = server.add(Repository("models", f"timm/{tag or architecture}", private=False), author="timm")
+        repository = server.add(Repository("models", place, private=False), author="timm")
         files = {name: (Path(folder) / name).read_bytes() for name in files_of(Path(folder))}
         contents = {name: File(each, lfs=name != "config.json") for name, each in files.items()}
         repository.commit(contents, "Weights.", author="timm")
-        names = {"local-dir:": f"local-dir:{folder}", "hf-hub:": f"hf-hub:timm/{tag or architecture}", "tag": tag}
+        names = {"local-dir:": f"local-dir:{folder}", "hf-hub:": f"hf-hub:{place}", "tag": tag}
         told = {way: verdict(network, name) if name else "-" for way, name in names.items()}
     server.reset()
     return told
