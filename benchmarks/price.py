@@ -12,8 +12,10 @@ against the N-FGSM run of the same seed that comes nearest in passes, and draws 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean, pstdev
 
 import tyro
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tabulate import tabulate
@@ -24,7 +26,7 @@ from benchmarks.running import ROOT, Trial, add_result, read_trials, run_missing
 from benchmarks.search import ADAMW, FAST, LARGE, SMALL, resnet
 
 TRIALS, FIGURE = ROOT / "benchmarks" / "price.json", ROOT / "docs" / "price.png"
-TESTED = 1_000
+TESTED, COLOURS = 1_000, colormaps["tab20"]
 # Passes of the small teacher's training, forward and backward.
 TEACHERS = 2 * 1_797_120
 NATURAL, PERTURBED = "natural images only", "few perturbed images"
@@ -124,19 +126,33 @@ def table() -> None:
     draw(trials, kinds)
 
 
+def points_of(trials: list[Trial], place: int) -> dict[str, tuple[float, float, float]]:
+    """Gives the price of each run, and mean and standard deviation of an accuracy over its seeds, in percent."""
+    points = {}
+    for name in {trial.name for trial in trials}:
+        runs = [trial for trial in trials if trial.name == name]
+        values = [100 * run.accuracies[place].value for run in runs]
+        points[name] = (mean(run.passes for run in runs) / TEACHERS, mean(values), pstdev(values))
+    return points
+
+
 def draw(trials: list[Trial], kinds: dict[str, str]) -> None:
     """Draws clean and robust accuracy against price."""
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     panels: list[Axes] = list(figure.subplots(1, 2))
     for panel, place, what in zip(panels, (0, 1), ("clean", "robust, PGD-50 at linf 8/255"), strict=True):
-        line = sorted((trial for trial in trials if trial.name.startswith(FAST)), key=lambda trial: trial.passes)
-        values = [100 * trial.accuracies[place].value for trial in line]
-        panel.plot([trial.passes / TEACHERS for trial in line], values, color="black", marker="o", label=FAST)
-        for number, trial in enumerate(trial for trial in trials if not trial.name.startswith(FAST)):
-            marker = "s" if kinds[trial.name] == NATURAL else "^"
-            value = 100 * trial.accuracies[place].value
-            panel.plot(trial.passes / TEACHERS, value, marker, color=f"C{number % 10}", label=trial.name)
-        panel.set(xscale="log", xlabel="passes over those of the small teacher", ylabel=f"{what} (%)")
+        points = points_of(trials, place)
+        line = sorted(point for name, point in points.items() if name.startswith(FAST))
+        prices, values, spreads = zip(*line, strict=True)
+        panel.errorbar(prices, values, spreads, color="black", marker="o", label=FAST)
+        for number, name in enumerate(name for name in kinds if not name.startswith(FAST) and name in points):
+            marker = "s" if kinds[name] == NATURAL else "^"
+            price, value, spread = points[name]
+            panel.errorbar(price, value, spread, marker=marker, linestyle="", color=COLOURS(number), label=name)
+        panel.set_xscale("log")
+        panel.set_xticks([0.25, 0.5, 1, 2], ["¼", "½", "1", "2"])
+        panel.minorticks_off()
+        panel.set(xlabel="passes over those of the small teacher", ylabel=f"{what} (%)")
         panel.grid(alpha=0.3)
     panels[1].legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1), title="squares: natural images only")
     figure.savefig(FIGURE, dpi=120)

@@ -5,9 +5,9 @@
 
 Every variant learns from the same 10,000 training images for about as many passes, forward and backward of all
 networks together, and is tested on the same 1,000 others of the training set. The test set is not touched. Each trial
-is a line of benchmarks/search.json and a row of benchmarks/LOG.md, which is added to and never rewritten; a trial that
-is there is not run again, and one that was killed goes on. What it is held against is fast adversarial training of the
-same student at the same price, on the same images.
+is a line of benchmarks/search.json, of which benchmarks/LOG.md is written; a trial that is there is not run again, and
+one that was killed goes on. What it is held against is fast adversarial training of the same student at the same price,
+on the same images.
 """
 
 import json
@@ -22,7 +22,7 @@ from tabulate import tabulate
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.running import ROOT, Trial, add_result, read_trials, run_missing, verdict
-from robust_hub.files import whole_folder
+from robust_hub.files import whole_folder, write_text
 
 TRIALS, LOG = ROOT / "benchmarks" / "search.json", ROOT / "benchmarks" / "LOG.md"
 TRAINING, HELD_OUT = 10_000, 1_000
@@ -36,7 +36,7 @@ ABOUT = (
     f"Each variant of benchmarks/search.py learns from the same {TRAINING:,} images of CIFAR-10's training set for "
     f"about {BUDGET} passes an image, forward and backward of all networks together, and is tested on {HELD_OUT:,} "
     f"others of the training set. Differences are to {FAST} adversarial training of the usual student with the same "
-    "seed, on the same images, with paired 95 % intervals; the verdict is what these say. Rows are only added."
+    "seed, on the same images, with paired 95 % intervals; the verdict is what these say."
 )
 MEASURED = [
     "seed",
@@ -166,7 +166,8 @@ def run(
     wanted = {variant.name: variant for variant in VARIANTS if not only or variant.name.startswith(only)}
     commands = {name: [*variant.command, "--test-images", str(HELD_OUT)] for name, variant in wanted.items()}
     for trial in run_missing(commands, TRIALS, output, data=data, seeds=seeds):
-        add(wanted[trial.name], trial)
+        add_result(TRIALS, trial)
+        write_log()
 
 
 def table() -> None:
@@ -197,20 +198,12 @@ def row(trial: Trial) -> list[str]:
     return [*cells, str(clean), str(robust), f"{verdict(clean)} clean, {verdict(robust)} robust"]
 
 
-def add(variant: Variant, trial: Trial) -> None:
-    """Adds a trial to those there are, and to the log."""
-    add_result(TRIALS, trial)
-    if not LOG.is_file():
-        headers = ["variant", "why", *MEASURED]
-        LOG.write_text(f"# Trials\n\n{ABOUT}\n\n{line(headers)}{line(['-'] * len(headers))}")
-    name, *cells = row(trial)
-    with LOG.open("a") as log:
-        log.write(line([name, variant.why, *cells]))
-
-
-def line(cells: list[str]) -> str:
-    """Writes a row of a table."""
-    return "| " + " | ".join(cells) + " |\n"
+def write_log() -> None:
+    """Writes all trials with what was expected of them, in the order in which they were run."""
+    why, rows = {variant.name: variant.why for variant in VARIANTS}, map(row, read_trials(TRIALS))
+    told = [[name, why.get(name, "no longer tried"), *cells] for name, *cells in rows]
+    table = tabulate(told, ["variant", "why", *MEASURED], tablefmt="github", disable_numparse=True)
+    write_text(LOG, f"# Trials\n\n{ABOUT}\n\n{table}\n")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm.std import tqdm
 
@@ -70,7 +69,6 @@ BITS, BITS_MEANING = 32.0, "bits of the numbers that the classifier computes in;
 
 
 def check_honesty(
-    accelerator: Accelerator,
     classifier: PixelClassifier,
     portions: Sequence[Portion],
     threat: Linf | L2,
@@ -83,7 +81,6 @@ def check_honesty(
     """Looks for reasons not to believe a robust accuracy, on a few hundred images; all processes get the same checks.
 
     Args:
-        accelerator: of the run.
         classifier: the unwrapped classifier, returned to the mode it was in.
         portions: this process's, of which there may be none.
         threat: the ball that the robust accuracy is about.
@@ -112,7 +109,7 @@ def check_honesty(
                     measured |= _attack(classifier, images, labels, threat, standing, surrogates, bar)
                 journal.write(first, STAGE, measured)
             found.append((first, {name: fact.cpu().numpy() for name, fact in measured.items()}))
-    shares = gather(accelerator, found)
+    shares = gather(found)
     if not shares:
         raise ValueError("honesty checks need images, got none on any process; give them a few hundred")
     if any(share.keys() != shares[0].keys() for share in shares):

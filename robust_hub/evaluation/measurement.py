@@ -126,7 +126,6 @@ def measure(
     portions = list(_first(loader, rows, config.honesty_images))
     withstood = torch.from_numpy(evaluation.survivors[attack.last_with_gradients])
     checks = check_honesty(
-        accelerator,
         classifier,
         portions,
         attack.threat,
@@ -135,10 +134,10 @@ def measure(
         seed=config.seed,
         journal=journal,
     )
-    curve = pgd_curve(accelerator, classifier, portions, attack.threat, seed=config.seed)
+    curve = pgd_curve(classifier, portions, attack.threat, seed=config.seed)
     stress = None
     if config.stress:
-        stress = measure_stress(accelerator, classifier, portions, attack.threat, seed=config.seed)
+        stress = measure_stress(classifier, portions, attack.threat, seed=config.seed)
     tested = len(evaluation.clean)
     covered = min(tested, config.evidence_images or as_many_as_fit(perturbations, tested))
     report = report_on(

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from robust_hub.data import mix
@@ -26,11 +25,10 @@ class Portion(NamedTuple):
     labels: Labels
 
 
-def gather(accelerator: Accelerator, found: Iterable[tuple[int, Any]]) -> list[Any]:
-    """Gives every process what all of them have found on their portions, in the order of the split.
+def gather(found: Iterable[tuple[int, Any]]) -> list[Any]:
+    """Gives every process what all of them have found on their portions, in the order of the split; all must call it.
 
     Args:
-        accelerator: of the run.
         found: on each portion of this process, with its first row.
     """
     return [value for _, value in sorted(gather_object(list(found)), key=lambda each: each[0])]

@@ -47,12 +47,11 @@ def evaluate_loader(
             # Batches go round the processes.
             place = number * accelerator.num_processes + accelerator.process_index
             found.append((place, [each.cpu().numpy() for each in (labels, correct, withstood)]))
-    true, clean, robust = map(np.concatenate, zip(*gather(accelerator, found), strict=True))
+    true, clean, robust = map(np.concatenate, zip(*gather(found), strict=True))
     return Evaluation(repr(attack), true, clean, {repr(attack): robust}, time.perf_counter() - start)
 
 
 def accuracy_curve(
-    accelerator: Accelerator,
     classifier: nn.Module,
     portions: Sequence[Portion],
     attack: Callable[[float], Attack],
@@ -63,7 +62,6 @@ def accuracy_curve(
     """Finds which images withstand growing eps; one that fell at a smaller eps has fallen at a larger one.
 
     Args:
-        accelerator: of the run.
         classifier: the unwrapped classifier, returned to the mode it was in.
         portions: this process's.
         attack: makes the attack for one eps.
@@ -78,7 +76,7 @@ def accuracy_curve(
         for portion in portions:
             with seeded(seed, portion.first, device=portion.images.device):
                 found.append((portion.first, _withstood(classifier, portion, attack, eps)))
-    return np.concatenate(gather(accelerator, found), axis=1)
+    return np.concatenate(gather(found), axis=1)
 
 
 def _withstood(
@@ -97,16 +95,14 @@ def _withstood(
     return np.stack(masks)
 
 
-def pgd_curve(
-    accelerator: Accelerator, classifier: nn.Module, portions: Sequence[Portion], threat: Threat, *, seed: int
-) -> Curve:
+def pgd_curve(classifier: nn.Module, portions: Sequence[Portion], threat: Threat, *, seed: int) -> Curve:
     """Measures accuracy under PGD-20 at multiples of a threat's eps, that eps among them; see `accuracy_curve`."""
 
     def attack(eps: float) -> PGD:
         return PGD.standard(replace(threat, eps=eps), steps=CURVE_STEPS, stop_when_fooled=True)
 
     eps = [threat.eps * factor for factor in CURVE_RADII]
-    masks = accuracy_curve(accelerator, classifier, portions, attack, eps, seed=seed)
+    masks = accuracy_curve(classifier, portions, attack, eps, seed=seed)
     return Curve(CURVE_STEPS, masks.shape[1], eps, masks.mean(1).tolist())
 
 

@@ -7,7 +7,6 @@ from io import BytesIO
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from PIL import Image
 from torch import nn
 
@@ -59,13 +58,10 @@ def check_stress() -> None:
         raise ValueError(MISSING)
 
 
-def measure_stress(
-    accelerator: Accelerator, classifier: nn.Module, portions: Sequence[Portion], threat: Threat, *, seed: int
-) -> Stress:
+def measure_stress(classifier: nn.Module, portions: Sequence[Portion], threat: Threat, *, seed: int) -> Stress:
     """Measures accuracy under common corruptions, Gaussian noise, JPEG, resizing, and PGD in another norm.
 
     Args:
-        accelerator: of the run.
         classifier: on its device.
         portions: this process's.
         threat: that of the claim, whose norm is not the other one.
@@ -88,12 +84,12 @@ def measure_stress(
                 changed = _change(name, mix(seed, first) % 2**32)
                 shown = (changed(images, value).to(images) for value in values)
                 found.append((first, torch.stack([right(classifier, each, labels) for each in shown]).cpu().numpy()))
-            masks[name] = np.concatenate(gather(accelerator, found), axis=1)
+            masks[name] = np.concatenate(gather(found), axis=1)
     (unchanged,) = masks.pop("")
     strains = [
         Strain(name, [f"{value:g}" for value in strengths[name]], mask.mean(1).tolist()) for name, mask in masks.items()
     ]
-    strains.append(_other_norm(accelerator, classifier, portions, threat, seed))
+    strains.append(_other_norm(classifier, portions, threat, seed))
     return Stress(len(unchanged), float(unchanged.mean()), strains)
 
 
@@ -112,16 +108,14 @@ def _change(name: str, seed: int) -> Callable[[Images, float], Images]:
             return _each(_corrupted(name), seed)
 
 
-def _other_norm(
-    accelerator: Accelerator, classifier: nn.Module, portions: Sequence[Portion], threat: Threat, seed: int
-) -> Strain:
+def _other_norm(classifier: nn.Module, portions: Sequence[Portion], threat: Threat, seed: int) -> Strain:
     other = L2(0.0) if isinstance(threat, Linf) else Linf(0.0)
     radii = RADII[other.name]
 
     def attack(eps: float) -> PGD:
         return PGD.standard(replace(other, eps=eps), steps=STEPS, stop_when_fooled=True)
 
-    accuracy = accuracy_curve(accelerator, classifier, portions, attack, radii, seed=seed).mean(1).tolist()
+    accuracy = accuracy_curve(classifier, portions, attack, radii, seed=seed).mean(1).tolist()
     return Strain(
         f"PGD-{STEPS}, {other.name}", [str(replace(other, eps=eps)).partition(":")[2] for eps in radii], accuracy
     )

@@ -38,7 +38,7 @@ def draw_pictures(
     first = islice(loaders.test, 1)
     portions = [Portion(accelerator.process_index, images[:PICTURED], labels[:PICTURED]) for images, labels in first]
     curves = {
-        result.name: pgd_curve(accelerator, result.classifier, portions, threat, seed=0)
+        result.name: pgd_curve(result.classifier, portions, threat, seed=0)
         for result in progress(results, desc="pictures")
     }
     drawn = curves[results[0].name]

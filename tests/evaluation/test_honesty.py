@@ -10,7 +10,6 @@ import jaxtyping
 import pytest
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
 from sklearn.datasets import load_digits
 from torch import nn
 
@@ -167,11 +166,6 @@ UNDEFENDED = {
 
 
 @pytest.fixture(scope="module")
-def accelerator():
-    return Accelerator(cpu=True)
-
-
-@pytest.fixture(scope="module")
 def digits():
     bunch = load_digits()
     return torch.tensor(bunch.images, dtype=torch.float32)[:, None] / 16, torch.tensor(bunch.target)
@@ -231,7 +225,7 @@ def surrogates(digits):
 
 
 @pytest.fixture(scope="module")
-def check(accelerator, images, labels, surrogates, tmp_path_factory):
+def check(images, labels, surrogates, tmp_path_factory):
     """Checks a classifier, with a shorter Square; without an evaluation, all images count as standing."""
 
     def run(classifier, survivors=None, threat=THREAT, seed=0, sizes=(N,), chosen=None, journal=None):
@@ -240,7 +234,6 @@ def check(accelerator, images, labels, surrogates, tmp_path_factory):
         rows = [slice(first, first + size) for first, size in zip(firsts, sizes, strict=True)]
         rows = rows if chosen is None else [rows[number] for number in chosen]
         return check_honesty(
-            accelerator,
             classifier,
             [Portion(each.start, images[each], labels[each]) for each in rows],
             threat,

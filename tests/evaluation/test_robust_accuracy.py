@@ -64,12 +64,10 @@ def test_the_attack_only_sees_images_that_are_classified_rightly(accelerator):
     assert seen == pytest.approx(MEANS[:-1].tolist())
 
 
-def test_the_curve_gives_the_share_of_images_farther_than_each_eps(accelerator):
+def test_the_curve_gives_the_share_of_images_farther_than_each_eps():
     radii = [0.0, 0.025, 0.055, 0.095, 0.15, 0.3]
     portions = [Portion(5, IMAGES[5:], LABELS[5:]), Portion(0, IMAGES[:5], LABELS[:5])]
-    withstood = accuracy_curve(
-        accelerator, Brightness(), portions, lambda eps: PGD.standard(Linf(eps), steps=10), radii, seed=0
-    )
+    withstood = accuracy_curve(Brightness(), portions, lambda eps: PGD.standard(Linf(eps), steps=10), radii, seed=0)
     margins = (MEANS[:-1] - 0.5).abs()
     expected = [[bool(margin > eps) for margin in margins] + [False] for eps in radii]
     assert withstood.tolist() == expected

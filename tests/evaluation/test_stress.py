@@ -5,7 +5,6 @@ from io import BytesIO
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from PIL import Image
 from torch import nn
 
@@ -49,9 +48,7 @@ LABELS = torch.tensor([0, 0, 0, 1, 1, 1])
 
 def measured(side: int, threat: Threat = LINF, channels: int = 3) -> tuple[Stress, Brightness]:
     classifier = Brightness()
-    found = measure_stress(
-        Accelerator(cpu=True), classifier, [Portion(0, images_of(side, channels), LABELS)], threat, seed=0
-    )
+    found = measure_stress(classifier, [Portion(0, images_of(side, channels), LABELS)], threat, seed=0)
     return found, classifier
 
 
@@ -98,7 +95,7 @@ def test_noise_has_its_sigma_where_nothing_is_clipped():
     grey = torch.full((8, 3, 32, 32), 0.5)
     classifier = Brightness()
     portions = [Portion(0, grey[:, :, :8, :8], torch.zeros(8).long())]
-    measure_stress(Accelerator(cpu=True), classifier, portions, Linf(0.1), seed=0)
+    measure_stress(classifier, portions, Linf(0.1), seed=0)
     deviation = (classifier.shown[0] - 0.5).std()
     # Of 1,536 numbers: 4 standard errors.
     assert abs(float(deviation) - NOISE[0]) < 4 * NOISE[0] / (2 * 1536) ** 0.5
@@ -107,7 +104,7 @@ def test_noise_has_its_sigma_where_nothing_is_clipped():
 def test_resizing_a_plain_image_changes_nothing():
     classifier = Brightness()
     plain = torch.full((2, 3, 8, 8), 0.3)
-    measure_stress(Accelerator(cpu=True), classifier, [Portion(0, plain, torch.zeros(2).long())], Linf(0.1), seed=0)
+    measure_stress(classifier, [Portion(0, plain, torch.zeros(2).long())], Linf(0.1), seed=0)
     first = len(NOISE) + len(QUALITIES)
     for shown in classifier.shown[first : first + len(SHARES)]:
         torch.testing.assert_close(shown, plain)
