@@ -12,6 +12,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from recipes import transfer
 from recipes.transfer import Config
@@ -90,7 +91,11 @@ def test_two_processes_in_bf16_with_accumulation_write_a_folder_that_timm_loads(
     assert "2 x (" in told["hardware"]
     assert "bf16" in told["hardware"]
     assert json.loads((output / "run.json").read_text())["gradient_accumulation"] == 2
-    assert list(output.rglob("events.out.tfevents*"))
+    (curves,) = output.rglob("events.out.tfevents*")
+    read = EventAccumulator(str(curves)).Reload()
+    # Those that docs/transfer.md names.
+    assert {"loss", "lr", "validation_clean", "validation_robust"} < set(read.Tags()["scalars"])
+    assert [point.step for point in read.Scalars("loss")] == [1, 2]
 
 
 def test_accumulation_that_accelerate_launch_would_not_pass_on_is_refused(tmp_path, teacher):
