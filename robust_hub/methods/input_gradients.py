@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from robust_hub.attacks import without_float16
 from robust_hub.methods.base import Options, check_at_least
+from robust_hub.methods.batch_norm import batch_norm
 from robust_hub.models import PixelClassifier
 from robust_hub.types import Images, PerExample
 
@@ -80,9 +81,27 @@ def twice_differentiable(device_type: str) -> Generator[None]:
 
 
 class _WrittenOut(TorchFunctionMode):
-    """Writes out the functions whose backward has no derivative."""
+    """Writes out the functions whose backward has no derivative, or has a slow one."""
 
     def __torch_function__(self, func, types, args: tuple = (), kwargs=None):
         if func is F.hardsigmoid:
             return F.relu6(args[0] + 3) / 6
+        if func is F.batch_norm:
+            return _batch_norm(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
+
+
+def _batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Has the arguments of torch.nn.functional.batch_norm, which it is where nothing is taken of the batch."""
+    if training and weight is not None and bias is not None:
+        return batch_norm(input, running_mean, running_var, weight, bias, momentum, eps)
+    return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
