@@ -29,7 +29,7 @@ from robust_hub.methods import AdversarialTraining, NFGSMOptions, Objective, Pla
 from robust_hub.models import Teacher, create_classifier
 from robust_hub.training import FineTuningConfig, fine_tune
 
-CLASSES, STEPS, WARM_UP = 10, 5, 1
+CLASSES, STEPS, WARM_UP = 10, 3, 1
 ALL = METHODS | {
     "plain": lambda student, _: Plain(student),
     "n-fgsm": lambda student, _: AdversarialTraining(student, THREAT, NFGSMOptions()),
