@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 
 def batch_norm(
@@ -60,9 +60,9 @@ class _Backward(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, *gradients: Tensor | None):
+    def backward(ctx: Any, *gradients: Tensor | None):
         """Differentiates <u, dx> + <p, dw> + <q, db>, where u, p and q are the gradients of the three."""
-        g, images, weight, mean, inverse = ctx.saved_tensors  # ty: ignore[unresolved-attribute]
+        g, images, weight, mean, inverse = ctx.saved_tensors
         u, *others = gradients
         u = torch.zeros_like(images) if u is None else u
         axes, shape = [0, *range(2, images.ndim)], [1, -1, *[1] * (images.ndim - 2)]
