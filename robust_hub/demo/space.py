@@ -1,6 +1,5 @@
 """A folder that a Space on the Hub runs as it is: models, pictures, and a program of a few lines."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -8,9 +7,8 @@ from pathlib import Path
 
 from robust_hub.demo.exhibits import Exhibit
 from robust_hub.demo.pictures import Picture
-from robust_hub.files import whole_folder, write_text
-from robust_hub.model_folder import Provenance, save
-from robust_hub.names import CONFIG
+from robust_hub.files import whole_folder
+from robust_hub.model_folder import Provenance, name_labels, save
 
 APP = '''"""Shows what the models of this folder withstand; written by `robust_hub demo --space`."""
 
@@ -64,8 +62,7 @@ def _write_model(folder: Path, exhibit: Exhibit) -> None:
         shutil.copytree(exhibit.folder, folder)
         if not exhibit.classifier.label_names:
             # Found by the images here, which are not there.
-            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-            write_text(folder / CONFIG, json.dumps(config | {"label_names": exhibit.label_names}, indent=2) + "\n")
+            name_labels(folder, exhibit.label_names)
         return
     parameters = sum(weights.numel() for weights in exhibit.classifier.parameters())
     provenance = Provenance(

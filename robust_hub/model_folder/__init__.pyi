@@ -25,5 +25,6 @@ from .saving import check_saving as check_saving
 from .saving import describe as describe
 from .saving import gives_same_logits as gives_same_logits
 from .saving import is_as_described as is_as_described
+from .saving import name_labels as name_labels
 from .saving import save as save
 from .validation import check_weights as check_weights

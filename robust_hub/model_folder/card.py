@@ -22,6 +22,8 @@ NOTES_END = "<!-- end of notes -->"
 PICTURE = re.compile(r"\w[\w.-]*\.png")
 # What the Hub shows where a link to the model is shared.
 THUMBNAIL = "accuracy_against_eps.png"
+# Whichever Hub a process talks to, as a card is the same everywhere.
+HUB = "https://huggingface.co"
 
 
 class Paper(NamedTuple):
@@ -109,7 +111,7 @@ def _front_matter(provenance: Provenance, report: Report | None) -> str:
     # The Hub knows no word for a model that was distilled; of its own four this one is least wrong.
     related: dict[str, Any] = {"base_model": base_model, "base_model_relation": "finetune"} if base_model else {}
     if provenance.repository and THUMBNAIL in provenance.pictures:
-        related["thumbnail"] = hf_hub_url(provenance.repository, THUMBNAIL)
+        related["thumbnail"] = hf_hub_url(provenance.repository, THUMBNAIL, endpoint=HUB)
     data = provenance.data if report is None else report.source.data
     told: dict[str, Any] = (
         {}

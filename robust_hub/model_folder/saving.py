@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
@@ -16,7 +16,7 @@ from timm.models import save_for_hf
 
 from robust_hub.errors import CheckpointError, first_line
 from robust_hub.evaluation import Report
-from robust_hub.files import whole_folder, write_json
+from robust_hub.files import read_json, whole_folder, write_json
 from robust_hub.model_folder.card import read_notes, write_card
 from robust_hub.model_folder.config import read_config
 from robust_hub.model_folder.folder import ModelFolder, require_provenance
@@ -127,6 +127,11 @@ def add_pictures(folder: Path, pictures: Mapping[Path, str]) -> None:
         for picture in pictures:
             shutil.copy(picture, beside)
         _describe(beside, replace(provenance, pictures={**provenance.pictures, **captions}), report)
+
+
+def name_labels(folder: Path, label_names: Sequence[str]) -> None:
+    """Writes into the config.json of a folder what its logits stand for, in their order."""
+    write_json(folder / CONFIG, read_json(folder / CONFIG) | {"label_names": list(label_names)})
 
 
 def is_as_described(folder: Path, provenance: Provenance, report: Report) -> bool:

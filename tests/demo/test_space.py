@@ -35,6 +35,7 @@ def write_space(monkeypatch, model: Path, folder: Path) -> None:
     main()
 
 
+@pytest.mark.slow
 def test_the_program_serves_the_page(model, tmp_path, monkeypatch):
     write_space(monkeypatch, model, tmp_path / "space")
     space = (tmp_path / "space").rename(tmp_path / "elsewhere")

@@ -137,6 +137,7 @@ def test_each_figure_stands_in_its_cell(tmp_path, monkeypatch):
     assert texts == ["90", "80", "70", "60", "50", "40  (0.25)", "30  (0.5)", "20  (1)", "10  (1.5)", "0  (2)"]
 
 
+@pytest.mark.slow
 def test_an_evaluation_with_stress_has_the_panel_on_its_card_and_the_same_claim(tmp_path, monkeypatch):
     monkeypatch.setattr(surrogate, "STEPS", 5)
     folder = trained(tmp_path / "model", "resnet18_cifar", CNN)

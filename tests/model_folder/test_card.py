@@ -80,7 +80,7 @@ def test_a_published_card_names_the_picture_that_the_hub_shows_beside_a_link(tol
     drawn = replace(told[0], pictures={"accuracy_against_eps.png": "Accuracy against eps."})
     assert "thumbnail" not in ModelCard(write_card(drawn, told[1])).data.to_dict()
     data = ModelCard(write_card(replace(drawn, repository="org/net"), told[1])).data.to_dict()
-    assert data["thumbnail"].endswith("/org/net/resolve/main/accuracy_against_eps.png")
+    assert data["thumbnail"] == "https://huggingface.co/org/net/resolve/main/accuracy_against_eps.png"
 
 
 @pytest.mark.parametrize(

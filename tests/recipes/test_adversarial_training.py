@@ -26,6 +26,7 @@ def test_a_method_writes_a_teacher_folder(tmp_path, method):
     assert (tmp_path / "run" / "student" / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_a_teacher_trained_on_pgd_is_measured_the_same_by_evaluate(tmp_path, capsys):
     adversarial_training.pgd(config(tmp_path / "run", epochs=4), PGDOptions(steps=3))
     (row,) = [row for row in capsys.readouterr().out.splitlines() if row.startswith("| pgd")]

@@ -51,6 +51,7 @@ def config(tmp_path, **changes) -> Config:
     )
 
 
+@pytest.mark.slow
 def test_stock_torchvision_is_proven_unasked_and_loads_in_a_process_with_timm_alone(tmp_path):
     original = randomised(torchvision.models.resnet18(num_classes=4))
     madry(tmp_path / "a.pt", original)

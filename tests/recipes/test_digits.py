@@ -10,6 +10,7 @@ from robust_hub.data import Source
 from robust_hub.launch import Output
 from robust_hub.training import TrainingConfig
 
+pytestmark = pytest.mark.slow
 TEACHER = Path(__file__).parents[2] / "model_cards" / "small_cnn_grey.trades_linf0.1_digits"
 
 

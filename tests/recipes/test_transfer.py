@@ -98,6 +98,7 @@ def test_two_processes_in_bf16_with_accumulation_write_a_folder_that_timm_loads(
     assert [point.step for point in read.Scalars("loss")] == [1, 2]
 
 
+@pytest.mark.slow
 def test_accumulation_that_accelerate_launch_would_not_pass_on_is_refused(tmp_path, teacher):
     accelerate = [Path(sys.executable).with_name("accelerate"), "launch", *ONE_PROCESS]
     words = ["--gradient_accumulation_steps", "2", "recipes/transfer.py", "plain", "--teacher", teacher]
@@ -107,6 +108,7 @@ def test_accumulation_that_accelerate_launch_would_not_pass_on_is_refused(tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_bad_input_ends_in_one_sentence_and_writes_nothing(tmp_path, teacher):
     done = launch(
         "rrm",
