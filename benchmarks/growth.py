@@ -146,7 +146,7 @@ def measure(rank: int, files: list[bytes], port: int) -> None:
     transform = create_transform((3, SIDE, SIDE), is_training=True, normalize=False)
 
     def photo(number: int) -> torch.Tensor:
-        return transform(PILImage.open(io.BytesIO(files[number])).convert("RGB"))
+        return transform(PILImage.open(io.BytesIO(files[number])).convert("RGB")).float() / 255
 
     def step(network: torch.nn.Module, images: torch.Tensor) -> None:
         network.zero_grad()

@@ -56,7 +56,7 @@ def same(epochs: int = 3) -> None:
                 rows.append([method, machines, f"{difference:.1e}", f"{seconds:.0f}"])
         print(f"{epochs} epochs, two machines on {between.told}, torch {torch.__version__}\n")
     headers = ["method", "machines", "largest difference of a weight, over the largest weight", "s"]
-    print(tabulate(rows, headers, tablefmt="github"))
+    print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
 
 
 def kill_one(times: int = 20, epochs: int = 8, seed: int = 0) -> None:
@@ -93,7 +93,7 @@ def kill_one(times: int = 20, epochs: int = 8, seed: int = 0) -> None:
             rows.append([number + 1, victim, f"{moment:.1f}", f"{ended:.1f}", said, on, f"{difference:.1e}"])
         print(f"two machines on {between.told}; an undisturbed run takes {whole:.0f} s\n")
     headers = ["", "killed", "after s", "other ends after s", "in a sentence", "goes on on", "difference"]
-    print(tabulate(rows, headers, tablefmt="github"))
+    print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
 
 
 def words(method: str, epochs: int, folder: Path) -> list[str]:
