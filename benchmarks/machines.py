@@ -6,7 +6,8 @@
 The machines are two launchers of Accelerate, in network namespaces joined by a pair of virtual cards where the system
 allows that. `same` trains a small ViT on digits by a first-order and by a second-order method, on one machine and on
 two with the same global batch, and prints by how much the published weights differ. `kill` ends one machine at a random
-moment of a run on two, waits for the other to end by itself, goes on alone, and compares with an undisturbed run.
+moment of a run on two, once they have met, waits for the other to end by itself, goes on alone, and compares with an
+undisturbed run.
 """
 
 import json
@@ -25,6 +26,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from robust_hub.launch.identity import IDENTITY  # noqa: E402
 from tests.machines import Network, kill, network, weights_of  # noqa: E402
 
 TEACHER = f"local-dir:{ROOT / 'model_cards' / 'small_cnn_grey.trades_linf0.1_digits'}"
@@ -71,12 +73,17 @@ def kill_one(times: int = 20, epochs: int = 8, seed: int = 0) -> None:
     with network() as between, tempfile.TemporaryDirectory() as place:
         undisturbed = Path(place) / "undisturbed"
         begun = time.perf_counter()
-        run(between, words("kd", epochs, undisturbed), undisturbed, 2)
-        whole = time.perf_counter() - begun
+        machines = between.start_all(words("kd", epochs, undisturbed), undisturbed)
+        wait_for(undisturbed / IDENTITY)
+        met = time.perf_counter()
+        if any(machine.wait() for machine in machines):
+            raise RuntimeError("the undisturbed run failed")
+        whole, learning = time.perf_counter() - begun, time.perf_counter() - met
         for number in tqdm(range(times), desc="kills"):
             folder = Path(place) / f"kill-{number}"
-            victim, moment = moments.randrange(2), whole * moments.random()
+            victim, moment = moments.randrange(2), learning * moments.random()
             machines = between.start_all(words("kd", epochs, folder), folder)
+            wait_for(folder / IDENTITY)
             time.sleep(moment)
             had_ended = machines[victim].poll() is not None
             kill(machines[victim])
@@ -94,6 +101,12 @@ def kill_one(times: int = 20, epochs: int = 8, seed: int = 0) -> None:
         print(f"two machines on {between.told}; an undisturbed run takes {whole:.0f} s\n")
     headers = ["", "killed", "after s", "other ends after s", "in a sentence", "goes on on", "difference"]
     print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+
+
+def wait_for(file: Path) -> None:
+    """Waits until the machines have met and begun: before, a launcher of Accelerate waits 15 minutes for the other."""
+    while not file.is_file():
+        time.sleep(0.1)
 
 
 def words(method: str, epochs: int, folder: Path) -> list[str]:
