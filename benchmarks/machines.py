@@ -26,7 +26,6 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from robust_hub.launch.identity import IDENTITY  # noqa: E402
 from tests.machines import Network, kill, network, weights_of  # noqa: E402
 
 TEACHER = f"local-dir:{ROOT / 'model_cards' / 'small_cnn_grey.trades_linf0.1_digits'}"
@@ -35,6 +34,8 @@ STUDENT = ("--student", "vit_tiny_patch16_224", "--student-args", json.dumps(NET
 SHARED = ("--data", "digits", "--threat", "linf:0.1", "--batch-size", "64", "--test-images", "40", "--teacher", TEACHER)
 METHODS = {"kd": (), "igam": ("--noise", "0")}
 ENDS_WITHIN = 60
+# What a run writes first.
+BEGUN = "run.json"
 
 
 def same(epochs: int = 3) -> None:
@@ -74,7 +75,7 @@ def kill_one(times: int = 20, epochs: int = 8, seed: int = 0) -> None:
         undisturbed = Path(place) / "undisturbed"
         begun = time.perf_counter()
         machines = between.start_all(words("kd", epochs, undisturbed), undisturbed)
-        wait_for(undisturbed / IDENTITY)
+        wait_for(undisturbed / BEGUN)
         met = time.perf_counter()
         if any(machine.wait() for machine in machines):
             raise RuntimeError("the undisturbed run failed")
@@ -83,7 +84,7 @@ def kill_one(times: int = 20, epochs: int = 8, seed: int = 0) -> None:
             folder = Path(place) / f"kill-{number}"
             victim, moment = moments.randrange(2), learning * moments.random()
             machines = between.start_all(words("kd", epochs, folder), folder)
-            wait_for(folder / IDENTITY)
+            wait_for(folder / BEGUN)
             time.sleep(moment)
             had_ended = machines[victim].poll() is not None
             kill(machines[victim])
