@@ -62,7 +62,7 @@ def claim_output(
     Raises:
         ValueError: when the processes are not about the same, or don't share the folder.
     """
-    check_same(accelerator, {"the version of": versions(), **identity, "of the data": facts})
+    check_same({"the version of": versions(), **identity, "of the data": facts})
     if accelerator.is_main_process:
         output.folder.mkdir(parents=True, exist_ok=True)
         write_json(output.folder / IDENTITY, {**identity, **({FACTS: dict(facts)} if facts else {})})

@@ -81,11 +81,10 @@ def _watches() -> list[Watch]:
     return [thread for thread in threading.enumerate() if isinstance(thread, Watch)]
 
 
-def check_same(accelerator: Accelerator, told: Mapping[str, object]) -> None:
-    """Checks that all processes are about the same run.
+def check_same(told: Mapping[str, object]) -> None:
+    """Checks that all processes are about the same run; all must call it.
 
     Args:
-        accelerator: of the run.
         told: what must be the same, by its name; plain values.
 
     Raises:

@@ -219,10 +219,7 @@ class TrainingRun:
         self._warn_unless_robust(teacher, "teacher")
 
     def _head_to_learn(self, student: PixelClassifier) -> NewHead | None:
-        """Gives the untrained head of a student that starts from a model; None where it knows the data's classes.
-
-        None as well where the head is not linear: it learns with all other weights then.
-        """
+        """Gives the head that a student learns first as its model knew other classes; None of others, or not linear."""
         if student.label_names == self.data.label_names:
             return None
         try:

@@ -40,9 +40,9 @@ def others(monkeypatch):
     return answer
 
 
-def test_processes_that_are_about_the_same_go_on(accelerator, others):
+def test_processes_that_are_about_the_same_go_on(others):
     others({"method": "plain", "of the data images": "7"})
-    check_same(accelerator, {"method": "plain", "of the data": {"images": 7}})
+    check_same({"method": "plain", "of the data": {"images": 7}})
 
 
 @pytest.mark.parametrize(
@@ -56,16 +56,16 @@ def test_processes_that_are_about_the_same_go_on(accelerator, others):
         ({"the version of timm": "1.0.31"}, "seed is 0 on the first and missing on process 1"),
     ],
 )
-def test_what_differs_is_told_with_both_values(accelerator, others, there, told):
+def test_what_differs_is_told_with_both_values(others, there, told):
     others(there)
     with pytest.raises(ValueError, match=told):
-        check_same(accelerator, {"the version of": {"timm": "1.0.31"}, "seed": 0})
+        check_same({"the version of": {"timm": "1.0.31"}, "seed": 0})
 
 
-def test_a_path_of_another_machine_is_told_by_its_last_name_only(accelerator, others):
+def test_a_path_of_another_machine_is_told_by_its_last_name_only(others):
     others({"data": "/home/somebody/photos"})
     with pytest.raises(ValueError, match="data is pictures on the first and photos on process 1"):
-        check_same(accelerator, {"data": "/home/me/pictures"})
+        check_same({"data": "/home/me/pictures"})
 
 
 def test_a_folder_that_is_not_shared_is_refused_and_left_as_it_was(accelerator, others, tmp_path):
