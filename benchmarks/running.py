@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +30,9 @@ def launch(
 ) -> None:
     """Runs a recipe, or goes on with it where it was killed; what has ended already is left as it is.
 
+    The recipe is ended once its result is written: what it would show beside that, a teacher under attack, takes longer
+    than some students need to learn.
+
     Args:
         words: the recipe's file and its options.
         place: where it writes; what it prints goes beside it.
@@ -36,7 +41,7 @@ def launch(
         seed: of the run.
         precision: of training, as Accelerate calls it.
     """
-    if any((place / folder / "evaluation.json").is_file() for folder in ("student", "")):
+    if has_ended(place):
         return
     # The recipe runs elsewhere than whoever asks for it.
     place = place.resolve()
@@ -54,7 +59,20 @@ def launch(
     command += ["--resume"] if place.exists() else []
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.with_suffix(".log").open("a") as log:
-        subprocess.run(command, check=True, stdout=log, stderr=log, cwd=ROOT)
+        # The launcher does not pass on what it is told: both are ended by their session.
+        recipe = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, start_new_session=True)
+        while recipe.poll() is None and not has_ended(place):
+            time.sleep(0.5)
+        if recipe.poll() is None:
+            os.killpg(recipe.pid, signal.SIGTERM)
+        recipe.wait()
+    if not has_ended(place):
+        raise subprocess.CalledProcessError(recipe.returncode, command)
+
+
+def has_ended(place: Path) -> bool:
+    """Tells whether a run has written its result, a model folder or the evaluation of one."""
+    return any((place / folder / "evaluation.json").is_file() for folder in ("student", ""))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from .fingerprint import fingerprints_of as fingerprints_of
 from .fingerprint import sha256_in_order as sha256_in_order
 from .fingerprint import split_sha256 as split_sha256
 from .fingerprint import tested_sha256 as tested_sha256
+from .images import Fit as Fit
 from .images import read_row as read_row
 from .loaders import Loader as Loader
 from .loaders import batch_size_for as batch_size_for

@@ -48,7 +48,7 @@ class Loader(Protocol):
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        """Yields images and labels, and target gradients where they are stored."""
+        """Yields images and labels, and target gradients or a teacher's predictions where there are any."""
         ...
 
 
@@ -62,6 +62,7 @@ def training_loader(
     device: torch.device,
     shard: Shard = WHOLE,
     stored: np.ndarray | None = None,
+    predictions: Tensor | None = None,
 ) -> Loader:
     """Makes a loader that shuffles, augments and drops the last incomplete batch.
 
@@ -75,10 +76,11 @@ def training_loader(
         device: where the images of a small set live.
         shard: this process's part of a batch.
         stored: rows k c h w, maps that are cropped and mirrored like the image of their row and come third in a batch.
+        predictions: n k, of each image, which come third in a batch; read when a batch is made.
 
     Raises:
-        ValueError: when a batch has more images than the split, or does not divide into the shard's parts, or maps are
-            stored for a set that does not fit into memory, or is shown by resized crops.
+        ValueError: when a batch has more images than the split, or does not divide into the shard's parts, or something
+            should come third of a set that does not fit into memory, or is shown by resized crops.
     """
     if batch_size > len(rows):
         raise ValueError(f"the batch size must be at most the {len(rows)} training images, got {batch_size}; lower it")
@@ -90,26 +92,28 @@ def training_loader(
         )
     if augmentation == "usual":
         raise ValueError("the augmentation must be named here, got usual; ask with_augmentation what that is")
+    third = "" if stored is None else "stored target gradients"
+    third = third if predictions is None else "predictions that a teacher is asked for once"
     if augmentation.startswith("resized-crop"):
-        if stored is not None:
+        if third:
             raise ValueError(
-                f"stored target gradients can't follow a resized crop, got --augmentation {augmentation}; say "
-                "crop-flip, crop or none"
+                f"{third} can't follow a resized crop, got --augmentation {augmentation}; say crop-flip, crop or none"
             )
         side = 2 * max(fit.input_size[1:])
         photos = decode(rows, Photo(fit.input_size[0], side, fit.interpolation), most_in_memory=IN_MEMORY_BYTES)
         make = resized_crops(photos, _labels(rows), fit, augmentation)
         return Streamed(Shuffled(len(rows), batch_size, seed, shard), make, device, threads_of(shard))
     is_in_memory = _fits(rows, fit.input_size)
-    if stored is not None and not is_in_memory:
-        raise ValueError(f"stored target gradients need a set that fits into memory, got {len(rows)} images")
+    if third and not is_in_memory:
+        raise ValueError(f"{third} need a set that fits into memory, got {len(rows)} images")
     images = decode(rows, AsShown(fit), most_in_memory=IN_MEMORY_BYTES)
     place = device if is_in_memory else torch.device("cpu")
     plan = Cropped(len(rows), fit.input_size, batch_size, augmentation, seed, shard, place)
     if not is_in_memory:
         return Streamed(plan, padded_crops(images, _labels(rows)), device, threads_of(shard))
     maps = None if stored is None else _Stored(stored, np.asarray(rows["row"][:]))
-    return _InMemory(all_crops(_together(images, fit).to(device)), _labels(rows).to(device), plan, maps)
+    crops = all_crops(_together(images, fit).to(device))
+    return _InMemory(crops, _labels(rows).to(device), plan, maps, predictions)
 
 
 def evaluation_loader(
@@ -165,6 +169,7 @@ class _InMemory:
     labels: Tensor
     plan: Cropped
     stored: "_Stored | None"
+    predictions: Tensor | None
 
     def set_epoch(self, epoch: int) -> None:
         self.plan.epoch = epoch
@@ -175,7 +180,9 @@ class _InMemory:
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         for chosen, *drawn in self.plan:
             images = _to_float(crop_and_flip(self.crops, chosen, *drawn))
-            yield images, self.labels[chosen], *(self.stored.maps(chosen, *drawn) if self.stored else ())
+            maps = self.stored.maps(chosen, *drawn) if self.stored else ()
+            predictions = () if self.predictions is None else (self.predictions[chosen.cpu()].to(chosen.device),)
+            yield images, self.labels[chosen], *maps, *predictions
 
 
 @dataclass

@@ -64,14 +64,16 @@ class Objective(nn.Module, ABC):
         needs_second_derivatives: whether its loss is made of gradients.
         attacks_in_one_step: whether it trains under a single step, which a student may learn to fool all of a sudden.
         takes_soft_labels: whether labels may be probabilities of the classes, as those of mixed images are.
+        asks_teacher_once: whether the teacher's predictions for the training images come third in a batch.
     """
 
     student: PixelClassifier
     step: int = 0
     steps: int = 1
     attacks_in_one_step: bool = False
+    takes_soft_labels: bool = True
+    asks_teacher_once: bool = False
     needs_second_derivatives: ClassVar[bool] = False
-    takes_soft_labels: ClassVar[bool] = True
 
     def passes(self) -> dict[str, Passes]:
         """The counters of the networks it holds, by name."""

@@ -16,7 +16,7 @@ from robust_hub.threats import Threat
 from robust_hub.types import Images, Logits, Targets
 
 Direction = Literal["divergence", "labels"]
-Target = Literal["clean", "perturbed"]
+Target = Literal["clean", "perturbed", "once"]
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,9 @@ class RSLADOptions(OneStepOptions):
 
     Attributes:
         direction: of the step: up the divergence from the teacher's prediction, or up the cross-entropy of the labels.
-        target: the teacher's prediction for the image as it is, or for the perturbed one. The former gave more robust
-            and less accurate students.
+        target: the teacher's prediction for the image as it is, or for the perturbed one, or the mean of those for the
+            image and its mirror image before it is cropped, for which the teacher is asked once, before training: a
+            step then costs what one of N-FGSM does, however large the teacher.
         clean_weight: of the divergence on images as they are, beside the one on perturbed images.
         temperature: divides the logits of both before the softmax of the loss.
     """
@@ -41,7 +42,7 @@ class RSLADOptions(OneStepOptions):
 class RSLAD(Objective):
     """The divergence of the student's predictions from the teacher's, at images one step up that divergence.
 
-    An image takes two passes of the student each way, and one to three forward passes of the teacher. The student
+    An image takes two passes of the student each way, and none to three forward passes of the teacher. The student
     learns from images moved along its own gradient alone, unless clean ones are weighed in.
 
     Args:
@@ -56,7 +57,8 @@ class RSLAD(Objective):
     Source: Zi et al., ICCV 2021, arXiv 2108.07969: soft labels of a robust teacher both inside and outside of the
         attack; de Jorge et al., NeurIPS 2022, arXiv 2202.01181, Algorithm 1, for the one step from noise of 2 eps.
     Deviations: one step where Zi et al. take ten; no clean term unless it is asked for, where theirs weighs a sixth;
-        the target may be the prediction for the perturbed image; the gradient is taken in eval mode.
+        the target may be the prediction for the perturbed image, or one for all crops of an image; the gradient is
+        taken in eval mode.
     """
 
     attacks_in_one_step = True
@@ -72,23 +74,26 @@ class RSLAD(Objective):
         check_at_least(0, "RSLAD", clean_weight=options.clean_weight)
         check_at_least(0.1, "RSLAD", temperature=options.temperature)
         self.student, self.teacher, self.threat, self.options = student, teacher, threat, options
+        self.asks_teacher_once = options.target == "once"
+        # The predictions are those for whole images, not for parts of two.
+        self.takes_soft_labels = not self.asks_teacher_once
 
-    def forward(self, images: Images, labels: Targets) -> Losses:
-        """Computes the loss of a batch."""
+    def forward(self, images: Images, labels: Targets, *predictions: Logits) -> Losses:
+        """Computes the loss of a batch; with the teacher's predictions where it was asked once."""
         options, threat = self.options, self.threat_now(self.threat, self.options)
         noisy = (images + options.noise * threat.sample(images)).clamp(0, 1)
-        if options.target == "clean":
-            target = self._asked(images)
-            perturbed = self._step(noisy, labels, threat, lambda: target)
-        else:
+        if options.target == "perturbed":
             perturbed = self._step(noisy, labels, threat, lambda: self._asked(noisy))
             target = self._asked(perturbed)
+        else:
+            target = predictions[0] if self.asks_teacher_once else self._asked(images)
+            perturbed = self._step(noisy, labels, threat, lambda: target)
         shown = torch.cat([perturbed, images]) if options.clean_weight else perturbed
         logits, *clean_logits = self.student(shown).split(len(images))
         total = distillation(logits, target, options.temperature).mean()
         terms = {"divergence": total}
         for each in clean_logits:
-            of_clean = target if options.target == "clean" else self._asked(images)
+            of_clean = self._asked(images) if options.target == "perturbed" else target
             terms["clean"] = distillation(each, of_clean, options.temperature).mean()
             total = total + options.clean_weight * terms["clean"]
         if options.linearity_weight:

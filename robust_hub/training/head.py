@@ -1,7 +1,5 @@
 """Linear probes: a new head on a frozen classifier, trained on features that are computed once."""
 
-import json
-import os
 import time
 from copy import deepcopy
 from dataclasses import dataclass
@@ -16,16 +14,14 @@ from datasets import Dataset
 from torch import Tensor, nn
 
 from robust_hub.attacks import eval_mode
-from robust_hub.data import Shard, Source, evaluation_loader
-from robust_hub.files import beside, put_in_place, write_text
+from robust_hub.data import Source
 from robust_hub.launch import progress
 from robust_hub.losses import cross_entropy
 from robust_hub.models import PixelClassifier
 from robust_hub.training.config import HEAD_TRAINING, TrainingConfig
 from robust_hub.training.optimizer import make_optimizer
+from robust_hub.training.outputs import compute_outputs, views_of
 from robust_hub.types import Features, Logits
-
-BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -104,10 +100,9 @@ def fit_head(accelerator: Accelerator, head: NewHead, rows: Dataset, source: Sou
     # Convolutions are faster so, and no other layer minds.
     extractor = head.extractor.to(accelerator.device).to(memory_format=torch.channels_last)
     module = head.module.to(accelerator.device)
-    views = 2 if source.augmentation.endswith("-flip") else 1
     with eval_mode(extractor):
-        features, earlier = compute_features(accelerator, extractor, rows, views, folder)
-    labels = torch.tensor(rows["label"][:]).repeat(views)
+        features, earlier = compute_features(accelerator, extractor, rows, views_of(source), folder)
+    labels = torch.tensor(rows["label"][:]).repeat(len(features))
     train_head(module, features, labels, head.training, accelerator.device)
     for parameter in module.parameters():
         parameter.data = broadcast(parameter.data)
@@ -117,63 +112,17 @@ def fit_head(accelerator: Accelerator, head: NewHead, rows: Dataset, source: Sou
 def compute_features(
     accelerator: Accelerator, classifier: PixelClassifier, rows: Dataset, views: int, folder: Path
 ) -> tuple[np.ndarray, float]:
-    """Computes the features of a split, view by view, into a file that is mapped into memory.
-
-    Args:
-        accelerator: its processes share the rows.
-        classifier: in eval mode.
-        rows: a split of `Data`.
-        views: 1 for the images as they are, 2 for their mirror images as well.
-        folder: of the file; a whole one is used again.
-
-    Returns:
-        views x n rows of features, read only, and how many seconds a run before has spent on them.
-    """
-    begun, file, spent = time.perf_counter(), folder / "features.npy", folder / "seconds.json"
-    if file.is_file():
-        classifier.passes.forward += views * len(rows) // accelerator.num_processes
-        return np.load(file, mmap_mode="r"), json.loads(spent.read_text()) if spent.is_file() else 0.0
-    shards = [Shard(rank, accelerator.num_processes) for rank in range(accelerator.num_processes)]
-    # A file each, as processes on several machines can't write into one.
-    shares = [beside(folder / f"features-{shard.rank}.npy") for shard in shards]
-    folder.mkdir(parents=True, exist_ok=True)
-    rank = accelerator.process_index
-    _compute_share(accelerator, classifier, rows, views, shards[rank], shares[rank])
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        whole = _create(beside(file), (views, len(rows), classifier.num_features))
-        for shard, share in zip(shards, shares, strict=True):
-            whole[:, shard.rows(len(rows), BATCH)] = np.load(share, mmap_mode="r")
-            share.unlink()
-        whole.flush()
-        write_text(spent, json.dumps(time.perf_counter() - begun))
-        put_in_place(beside(file), file)
-    accelerator.wait_for_everyone()
-    return np.load(file, mmap_mode="r"), 0.0
-
-
-def _compute_share(
-    accelerator: Accelerator, classifier: PixelClassifier, rows: Dataset, views: int, shard: Shard, file: Path
-) -> None:
-    """Computes the features of a process's share; see `compute_features`."""
-    written, done = _create(file, (views, len(shard.rows(len(rows), BATCH)), classifier.num_features)), 0
-    loader = evaluation_loader(rows, classifier.preprocessing, batch_size=BATCH, device=accelerator.device, shard=shard)
-    for images, _ in progress(loader, desc="features"):
-        for view in range(views):
-            with torch.no_grad(), accelerator.autocast():
-                _, features = classifier.forward_with_features(images.flip(3) if view else images)
-            written[view, done : done + len(images)] = features.cpu().numpy()
-        done += len(images)
-    written.flush()
-
-
-def _create(file: Path, shape: tuple[int, ...]) -> np.memmap:
-    """Makes a file to write to as if it were memory, with all its room, as a full disk would end the process later."""
-    mapped = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
-    if hasattr(os, "posix_fallocate"):
-        with file.open("r+b") as opened:
-            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
-    return mapped
+    """Computes the features of a split into a file of that folder; see `compute_outputs`."""
+    return compute_outputs(
+        accelerator,
+        classifier,
+        lambda images: classifier.forward_with_features(images)[1],
+        rows,
+        classifier.preprocessing,
+        width=classifier.num_features,
+        views=views,
+        file=folder / "features.npy",
+    )
 
 
 def train_head(

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from accelerate import Accelerator
 from datasets import Dataset
-from torch import nn
+from torch import Tensor, nn
 
 from robust_hub.attacks import PGD
 from robust_hub.data import (
@@ -100,6 +100,7 @@ def open_loaders(
     threat: Threat,
     classifier: PixelClassifier,
     stored: Path | None = None,
+    predictions: Tensor | None = None,
 ) -> Loaders:
     """Makes the loaders for what a classifier takes, all but that of validation.
 
@@ -113,6 +114,7 @@ def open_loaders(
         threat: what is to be withstood.
         classifier: whose images and classes they should fit.
         stored: a .npy of a target gradient for each training image and class, which training batches then bring along.
+        predictions: n k, of each training image, which training batches bring along; may be filled in later.
 
     Raises:
         ValueError: when the stored gradients do not fit, or a batch or the channels do not.
@@ -130,6 +132,7 @@ def open_loaders(
             augmentation=source.augmentation,
             seed=training.seed,
             stored=None if stored is None else _read_stored(stored, data, classifier),
+            predictions=predictions,
             fit=classifier.preprocessing,
             device=accelerator.device,
             shard=shard,

@@ -1,59 +1,37 @@
 """A training run: from the first check of what its user gave to the model's folder; all recipes that train share it."""
 
+import time
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from torch import Tensor
 
 from robust_hub.attacks import PGD
 from robust_hub.data import Data, Loader, Source, batch_size_for, evaluation_loader, load_data, split_sha256, subset
 from robust_hub.evaluation import evaluate_loader, find_class_order, reorder_logits
-from robust_hub.launch import Output, check_output, claim_output, end_training, identity_of, make_accelerator
+from robust_hub.launch import check_output, claim_output, end_training, identity_of, make_accelerator
 from robust_hub.methods import Objective
 from robust_hub.model_folder import ModelFolder, load_folder, load_with_new_head, short_name
 from robust_hub.models import PixelClassifier, Teacher, check_channels
 from robust_hub.names import STUDENT
 from robust_hub.threats import Threat, parse_threat
-from robust_hub.training.config import TrainingConfig
 from robust_hub.training.estimate import estimate_cost
 from robust_hub.training.head import NewHead, fit_head, linear_head
 from robust_hub.training.loaders import MOST_CLASSIFIED, open_loaders, share_of
 from robust_hub.training.loop import TrainState
+from robust_hub.training.outputs import compute_outputs, views_of
 from robust_hub.training.pictures import draw_pictures
 from robust_hub.training.result import Result, published, save_result, table, trained
+from robust_hub.training.run_config import RunConfig
 from robust_hub.training.validation import plan_validation
 
 CHECKED_IMAGES = 128
 CHECKED_STEPS = 10
-
-
-@runtime_checkable
-class RunConfig(Protocol):
-    """What every recipe that trains asks its user."""
-
-    @property
-    def source(self) -> Source:
-        """The images."""
-        ...
-
-    @property
-    def output(self) -> Output:
-        """Where the run writes."""
-        ...
-
-    @property
-    def threat(self) -> str:
-        """linf:EPS or l2:EPS, in pixel units."""
-        ...
-
-    @property
-    def training(self) -> TrainingConfig:
-        """How weights are learnt."""
-        ...
 
 
 @dataclass
@@ -70,7 +48,7 @@ class TrainingRun:
         folder: of the teacher; None where there is none.
         teacher: the robust classifier; with an untrained head for the data's classes where it knows others.
         teacher_knows: whether the teacher's head is for the data's classes.
-        head_seconds: what training heads has taken so far.
+        seconds_before: what has been spent so far on what comes before the training: heads, and asking a teacher once.
     """
 
     config: RunConfig
@@ -82,7 +60,7 @@ class TrainingRun:
     folder: ModelFolder | None = None
     teacher: Teacher | None = None
     teacher_knows: bool = False
-    head_seconds: float = 0.0
+    seconds_before: float = 0.0
 
     def require_teacher(self) -> Teacher:
         """Gives the teacher of a run that was opened with one."""
@@ -130,7 +108,12 @@ class TrainingRun:
             head = self._head_to_learn(student)
         descent = config.training.descent(from_model=starts_from is not None)
         training = replace(config.training, **descent._asdict())
-        loaders = open_loaders(accelerator, self.data, config.source, training, self.threat, student, stored)
+        asks_once = objective is not None and objective.asks_teacher_once
+        # Filled in once the teacher is ready.
+        predictions = torch.zeros(len(self.data.train), self.data.num_classes) if asks_once else None
+        loaders = open_loaders(
+            accelerator, self.data, config.source, training, self.threat, student, stored, predictions
+        )
         # Before anything is written, as a batch may be too small or too large.
         plan = estimate_cost(accelerator, objective, loaders.train, training) if objective else None
         validation = plan_validation(plan.passes, len(self.data.validation), training.epochs) if plan else None
@@ -151,6 +134,8 @@ class TrainingRun:
             self._warn_unless_robust(student, "teacher with its new head")
         elif self.teacher is not None:
             self._prepare_teacher(self.teacher, loaders.source)
+        if predictions is not None:
+            self._ask_once(student, loaders.source, predictions)
         if objective is None or validation is None:
             state = self._only_head(student)
         else:
@@ -163,7 +148,7 @@ class TrainingRun:
             student, state = loaders.fit(accelerator, objective, training, config.output, validations=times)
         evaluation = loaders.evaluate(accelerator, student, short_name(self.method))
         result = trained(accelerator, self.method, student, evaluation, state)
-        return replace(result, loaders=loaders, seconds=result.seconds + self.head_seconds)
+        return replace(result, loaders=loaders, seconds=result.seconds + self.seconds_before)
 
     def save(
         self, result: Result, *, starts_from: ModelFolder | None = None, compare_with: Sequence[Result] = ()
@@ -232,7 +217,18 @@ class TrainingRun:
         """Trains a head on the training images; the features are kept in a folder of the run."""
         place = self.config.output.folder / folder
         head = replace(head, training=replace(head.training, seed=self.config.training.seed))
-        self.head_seconds += fit_head(self.accelerator, head, self.data.train, source, place)
+        self.seconds_before += fit_head(self.accelerator, head, self.data.train, source, place)
+
+    def _ask_once(self, student: PixelClassifier, source: Source, predictions: Tensor) -> None:
+        """Fills in the teacher's mean prediction for each training image, as it is and mirrored."""
+        teacher, rows, begun = self.require_teacher(), self.data.train, time.perf_counter()
+        file = self.config.output.folder / "predictions" / "predictions.npy"
+        views, width = views_of(source), self.data.num_classes
+        logits, earlier = compute_outputs(
+            self.accelerator, teacher, teacher, rows, student.preprocessing, width=width, views=views, file=file
+        )
+        predictions.copy_(torch.from_numpy(logits.mean(0)))
+        self.seconds_before += earlier + time.perf_counter() - begun
 
     def _only_head(self, student: PixelClassifier) -> TrainState:
         """Tells what a run has cost in which nothing but a head was trained: the passes that computed its features."""

@@ -259,11 +259,29 @@ def test_stored_maps_go_the_way_of_the_image_of_their_row(numbered, augmentation
         torch.testing.assert_close(maps, torch.stack([images, -images], 1), rtol=1e-6, atol=1e-6)
 
 
+def test_predictions_come_third_however_the_image_is_cropped(numbered):
+    predictions = torch.zeros(len(numbered), 2)
+    loader = training_loader(
+        numbered, FIT, batch_size=4, augmentation="crop-flip", seed=0, device=CPU, predictions=predictions
+    )
+    # Whoever makes them may do so after the loader is made.
+    predictions += torch.tensor(numbered["label"])[:, None]
+    for _, labels, predicted in loader:
+        assert predicted.tolist() == [[label, label] for label in labels.tolist()]
+
+
 def test_stored_maps_need_a_set_that_fits_into_memory(numbered, monkeypatch):
     monkeypatch.setattr("robust_hub.data.loaders.IN_MEMORY_BYTES", 0)
     stored = np.zeros((40, 2, *SIZE), np.float32)
     with pytest.raises(ValueError, match="stored target gradients need a set that fits into memory, got 11 images"):
         training_loader(numbered, FIT, batch_size=4, augmentation="none", seed=0, device=CPU, stored=stored)
+
+
+def test_predictions_for_a_whole_image_are_none_for_a_resized_crop(numbered):
+    with pytest.raises(ValueError, match="a teacher is asked for once can't follow a resized crop, .*; say crop-flip"):
+        training_loader(
+            numbered, FIT, batch_size=4, augmentation="resized-crop", seed=0, device=CPU, predictions=torch.zeros(11, 2)
+        )
 
 
 def test_stored_maps_can_not_follow_a_resized_crop(numbered):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from robust_hub.methods import RSLAD, RSLADOptions
 from robust_hub.models import Teacher
@@ -39,6 +40,20 @@ def test_it_is_the_divergence_one_step_away_from_what_the_teacher_says(
     losses = RSLAD(student, Teacher(teacher), Linf(EPS), options)(images.double(), labels)
     assert losses.total.item() == pytest.approx(expected, abs=1e-9)  # float64
     assert losses.terms == {"divergence": losses.total}
+
+
+def test_a_teacher_that_was_asked_once_is_not_asked_again(create_smooth, by_hand, images, labels):
+    student, teacher = create_smooth().double(), Teacher(create_smooth().double())
+    learnt, told = by_hand(student), torch.linspace(-2, 3, 3 * len(images)).view(len(images), 3).double()
+    expected = 0.0
+    for image, logits in zip(images.double().numpy(), told.numpy(), strict=True):
+        wanted = np.exp(logits) / np.exp(logits).sum()
+        moved = stepped(by_hand, student, image, learnt.probabilities(image) - wanted)
+        expected += divergence(wanted, learnt.probabilities(moved)) / len(images)
+    rslad = RSLAD(student, teacher, Linf(EPS), RSLADOptions(target="once", noise=0.0))
+    # The mean and std of the classifier were float32 before they were float64.
+    assert rslad(images.double(), labels, told).total.item() == pytest.approx(expected, rel=1e-7)
+    assert teacher.passes.forward == 0
 
 
 def test_the_clean_term_is_weighed_beside_it(create_smooth, by_hand, images, labels):

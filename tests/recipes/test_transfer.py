@@ -18,7 +18,7 @@ from recipes import transfer
 from recipes.transfer import Config
 from robust_hub.data import Source
 from robust_hub.launch import Output
-from robust_hub.methods import ARDOptions, IGAMOptions, KDOptions, MixACMOptions, PAGOptions, RRMOptions
+from robust_hub.methods import ARDOptions, IGAMOptions, KDOptions, MixACMOptions, PAGOptions, RRMOptions, RSLADOptions
 from robust_hub.model_folder import require_provenance, save
 from robust_hub.models import create_classifier
 from robust_hub.training import FineTuningConfig, TrainingConfig
@@ -451,6 +451,24 @@ def test_a_student_that_starts_from_a_model_of_the_same_classes_keeps_its_head_i
     assert starts_from is not None
     torch.testing.assert_close(student.eval()(images), run.require_teacher()(images))
     assert student.label_names == NAMES
+
+
+def test_a_teacher_is_asked_once_about_each_image_and_its_mirror_image(tmp_path, teacher, capsys):
+    once = RSLADOptions(target="once")
+    asked = config(teacher, tmp_path / "run", training=TrainingConfig(epochs=2, batch_size=96, lr=0.01))
+    transfer.rslad(asked, once)
+    run, student, _ = transfer.open_transfer(config(teacher, tmp_path / "other"), once)
+    images = torch.cat([images for images, _ in run.training_images(student)])
+    predictions = np.load(tmp_path / "run" / "predictions" / "predictions.npy")
+    for view, shown in enumerate((images, images.flip(3))):
+        # float32 sums in another order.
+        np.testing.assert_allclose(predictions[view], run.require_teacher()(shown).numpy(), rtol=1e-4, atol=1e-5)
+    training = require_provenance(tmp_path / "run" / "student").training
+    assert training is not None
+    assert training.passes["teacher"] == {"forward": 2 * len(images), "backward": 0}
+    mixed = TrainingConfig(1, 96, lr=0.01, fine_tuning=FineTuningConfig(mixup=1.0))
+    with pytest.raises(ValueError, match="RSLAD needs one class an image; drop --mixup"):
+        transfer.rslad(config(teacher, tmp_path / "mixed", training=mixed), once)
 
 
 def test_mixed_images_train_whoever_takes_them_and_others_refuse_them(tmp_path, teacher):
