@@ -75,7 +75,8 @@ def taught(name: str, kind: str, epochs: int, *words: str) -> list[Run]:
 RUNS = [
     fast(5),
     fast(10),
-    *taught("RSLAD", PERTURBED, 8, "rslad"),
+    *taught("RSLAD, asked once", PERTURBED, 9, "rslad", "--target", "once", "--eps-warmup", "0.3"),
+    *taught("RSLAD", PERTURBED, 8, "rslad", "--eps-warmup", "0.3"),
     *taught("RRM", NATURAL, 13, "rrm", "--projection"),
     *taught("MixACM", NATURAL, 13, "mixacm"),
     *taught("two-point", PERTURBED, 5, "two-point", *ADAMW),

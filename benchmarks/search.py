@@ -115,6 +115,13 @@ def rrm(name: str, why: str, *words: str) -> Variant:
 
 VARIANTS = [
     Variant(FAST, "what everything else is held against", ("adversarial_training.py", "n-fgsm"), 4, teacher=""),
+    Variant(
+        f"{FAST}, eps grows",
+        "what helps one side may help the other",
+        ("adversarial_training.py", "n-fgsm", "--eps-warmup", "0.3"),
+        4,
+        teacher="",
+    ),
     rslad("default", "the teacher's clean prediction, up the divergence"),
     rslad("of the small teacher", "whether a better teacher is worth its passes", teacher=SMALL),
     rslad("up the labels' loss", "the step of N-FGSM, the target of a teacher", "--direction", "labels"),
@@ -123,6 +130,9 @@ VARIANTS = [
     rslad("a clean term", "Zi et al. weigh it by a sixth", "--clean-weight", "0.2", price=7),
     rslad("temperature 2", "softer targets tell more of the other classes", "--temperature", "2"),
     rslad("eps grows", "the student learns the task first", "--eps-warmup", "0.3"),
+    rslad("asked once", "a step without the teacher, though crops share its target", "--target", "once", price=4),
+    rslad("asked once, eps grows", "both of these", "--target", "once", "--eps-warmup", "0.3", price=4),
+    rslad("asked once, eps grows slowly", "more of the same", "--target", "once", "--eps-warmup", "0.6", price=4),
     rslad("AdamW", "the gradient terms need it; does this?", *ADAMW),
     rslad("SiLU", "a smooth student follows a step better", student=resnet(act_layer="silu")),
     rslad("half as wide again", "a larger student at the same passes", student=resnet(channels=[48, 96, 192, 384])),
