@@ -177,7 +177,7 @@ def answers(exhibits: Sequence[Exhibit], encoded: bytes, threat: Threat) -> Iter
         for view in look(exhibit, levels.float() / 255, threat):
             told[number] = written(view, threat)
             yield [f"{escape(exhibit.name)}: step {view.steps} of {STEPS}", *told]
-    yield [f"done: {view.steps} steps of PGD at {threat} against each", *told]
+    yield [f"done: {STEPS if threat.eps else 0} steps of PGD at {threat} against each", *told]
 
 
 def written(view: View, threat: Threat) -> str:

@@ -3,33 +3,38 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
 def batch_norm(
-    images: Tensor,
+    input: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
-    weight: Tensor,
-    bias: Tensor,
-    momentum: float,
-    eps: float,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
 ) -> Tensor:
-    """Normalises by the statistics of a batch, as torch.nn.functional.batch_norm does in training.
+    """Has the arguments of torch.nn.functional.batch_norm, which it is where nothing is taken of the batch.
 
     Args:
-        images: n c h w, or with fewer or more dimensions behind the channels.
+        input: n c h w, or with fewer or more dimensions behind the channels.
         running_mean: of each channel, brought up to date.
         running_var: of each channel, brought up to date.
         weight: of each channel.
         bias: of each channel.
+        training: whether the statistics are those of the batch.
         momentum: of the running statistics.
         eps: added to the variance.
 
     Source: the derivatives are those of Ioffe and Szegedy, ICML 2015, arXiv 1502.03167, section 3, taken once more.
     """
-    return _BatchNorm.apply(images, running_mean, running_var, weight, bias, momentum, eps)
+    if training and weight is not None and bias is not None:
+        return _BatchNorm.apply(input, running_mean, running_var, weight, bias, momentum, eps)
+    return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
 
 
 class _BatchNorm(torch.autograd.Function):

@@ -87,21 +87,5 @@ class _WrittenOut(TorchFunctionMode):
         if func is F.hardsigmoid:
             return F.relu6(args[0] + 3) / 6
         if func is F.batch_norm:
-            return _batch_norm(*args, **(kwargs or {}))
+            return batch_norm(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
-
-
-def _batch_norm(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
-    """Has the arguments of torch.nn.functional.batch_norm, which it is where nothing is taken of the batch."""
-    if training and weight is not None and bias is not None:
-        return batch_norm(input, running_mean, running_var, weight, bias, momentum, eps)
-    return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)

@@ -18,7 +18,7 @@ def arguments():
 
 def test_first_and_second_derivatives_are_those_of_finite_differences(arguments):
     def normalised(images, weight, bias):
-        return batch_norm(images, None, None, weight, bias, 0.1, 1e-5)
+        return batch_norm(images, None, None, weight, bias, training=True)
 
     assert torch.autograd.gradcheck(normalised, arguments)
     assert torch.autograd.gradgradcheck(normalised, arguments)
@@ -27,7 +27,7 @@ def test_first_and_second_derivatives_are_those_of_finite_differences(arguments)
 def test_values_and_running_statistics_are_torchs(arguments):
     ours, torchs = ([torch.zeros(3, dtype=torch.float64), torch.ones(3, dtype=torch.float64)] for _ in range(2))
     images, weight, bias = arguments
-    found = batch_norm(images, *ours, weight, bias, 0.3, 1e-3)
+    found = batch_norm(images, *ours, weight, bias, True, 0.3, 1e-3)
     torch.testing.assert_close(found, F.batch_norm(images, *torchs, weight, bias, True, 0.3, 1e-3))
     torch.testing.assert_close(ours, torchs)
 
@@ -44,7 +44,7 @@ def test_the_squared_gradient_has_the_derivative_that_torch_gives_it(arguments, 
 
 
 def ours_of(images, weight, bias):
-    return batch_norm(images, None, None, weight, bias, 0.1, 1e-5)
+    return batch_norm(images, None, None, weight, bias, training=True)
 
 
 def test_modules_use_it_where_gradients_are_differentiated_and_statistics_are_those_of_the_batch():
