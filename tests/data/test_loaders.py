@@ -278,7 +278,7 @@ def test_stored_maps_need_a_set_that_fits_into_memory(numbered, monkeypatch):
 
 
 def test_predictions_for_a_whole_image_are_none_for_a_resized_crop(numbered):
-    with pytest.raises(ValueError, match="a teacher is asked for once can't follow a resized crop, .*; say crop-flip"):
+    with pytest.raises(ValueError, match=r"a teacher is asked for once can't follow a resized crop, .*; say crop-flip"):
         training_loader(
             numbered, FIT, batch_size=4, augmentation="resized-crop", seed=0, device=CPU, predictions=torch.zeros(11, 2)
         )
