@@ -1,8 +1,8 @@
 """Measures a classifier: all attacks of an ensemble, the honesty checks and evidence, as one report; then pictures."""
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -22,8 +22,7 @@ from robust_hub.data import (
     tested_sha256,
     with_augmentation,
 )
-from robust_hub.evaluation.accuracy import Accuracy, Check, Cost, Evaluation
-from robust_hub.evaluation.curve import Curve
+from robust_hub.evaluation.accuracy import Accuracy, Evaluation
 from robust_hub.evaluation.evidence import Evidence, as_many_as_fit
 from robust_hub.evaluation.honesty import check_honesty
 from robust_hub.evaluation.journal import Journal
@@ -33,7 +32,6 @@ from robust_hub.evaluation.report import FORMAT, Report, SearchPrecision
 from robust_hub.evaluation.robust_accuracy import pgd_curve
 from robust_hub.evaluation.search import search_classifier
 from robust_hub.evaluation.stages import evaluate_in_stages
-from robust_hub.evaluation.stress import Stress
 from robust_hub.evaluation.stress_panel import measure_stress
 from robust_hub.launch import Output, hardware, told_command, versions
 from robust_hub.models import PixelClassifier
@@ -140,17 +138,21 @@ def measure(
         stress = measure_stress(classifier, portions, attack.threat, seed=config.seed)
     tested = len(evaluation.clean)
     covered = min(tested, config.evidence_images or as_many_as_fit(perturbations, tested))
-    report = report_on(
-        accelerator,
-        classifier,
-        data,
-        # As the surrogate saw them.
-        with_augmentation(config.source, data, data.image_shape),
-        attack.threat,
-        evaluation,
-        model=model,
-        attacks={name: repr(stage) for name, stage in attack.stages(classifier.num_classes).items()},
-        seed=config.seed,
+    attacks = {name: repr(stage) for name, stage in attack.stages(classifier.num_classes).items()}
+    # As the surrogate saw them.
+    source = with_augmentation(config.source, data, data.image_shape)
+    report = replace(
+        report_on(
+            accelerator,
+            classifier,
+            data,
+            source,
+            attack.threat,
+            evaluation,
+            model=model,
+            attacks=attacks,
+            seed=config.seed,
+        ),
         search_precision=config.search_precision,
         costs=costs,
         checks=checks,
@@ -209,14 +211,8 @@ def report_on(
     model: str,
     attacks: dict[str, str],
     seed: int,
-    search_precision: SearchPrecision = "float32",
-    costs: Mapping[str, Cost] = MappingProxyType({}),
-    checks: Sequence[Check] = (),
-    covered: int = 0,
-    curve: Curve | None = None,
-    stress: Stress | None = None,
 ) -> Report:
-    """Collects everything that an evaluation measured, and on what; the arguments are those of `Report`."""
+    """Collects what every evaluation tells: the masks, on what they were measured, and how; see `Report`."""
     return Report(
         model=model,
         architecture=classifier.architecture,
@@ -226,10 +222,10 @@ def report_on(
         label_names=data.label_names,
         threat=str(threat),
         attacks=attacks,
-        search_precision=search_precision,
+        search_precision="float32",
         evaluation=evaluation,
-        costs=dict(costs),
-        checks=list(checks),
+        costs={},
+        checks=[],
         seed=seed,
         command=told_command(),
         hardware=hardware(accelerator),
@@ -238,9 +234,6 @@ def report_on(
         preprocessing=classifier.preprocessing,
         facts=data.facts.shown_to(classifier.input_size).without_notes(),
         format=FORMAT,
-        covered=covered,
-        curve=curve,
-        stress=stress,
     )
 
 
