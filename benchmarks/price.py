@@ -76,6 +76,12 @@ RUNS = [
     fast(5),
     fast(10),
     *taught("RSLAD, asked once", PERTURBED, 9, "rslad", "--target", "once", "--eps-warmup", "0.3"),
+    *taught(
+        "RSLAD, asked once, a longer step",
+        PERTURBED,
+        9,
+        *("rslad", "--target", "once", "--eps-warmup", "0.3", "--step-size", "1.5"),
+    ),
     *taught("RSLAD", PERTURBED, 8, "rslad", "--eps-warmup", "0.3"),
     *taught("RRM", NATURAL, 13, "rrm", "--projection"),
     *taught("MixACM", NATURAL, 13, "mixacm"),

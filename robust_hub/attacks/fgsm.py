@@ -1,6 +1,6 @@
 """Single-step attacks: FGSM, and the noisy one that adversarial training can be built on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -28,11 +28,12 @@ class FGSM:
 
 @dataclass(frozen=True)
 class NFGSM:
-    """Adds noise, then one step of length eps from there; for training only, as it leaves the ball on purpose.
+    """Adds noise, then takes one step from there; for training only, as it leaves the ball on purpose.
 
     Args:
         threat: the ball.
         noise: radius of the noise as a multiple of eps.
+        step_size: length of the step as a multiple of eps.
 
     Source: de Jorge et al., NeurIPS 2022, arXiv 2202.01181, Algorithm 1 with k = 2 and alpha = eps.
     Deviations: the gradient is taken in eval mode; images are clipped to [0, 1] after the noise and after the step.
@@ -40,8 +41,9 @@ class NFGSM:
 
     threat: Threat
     noise: float = 2.0
+    step_size: float = 1.0
 
     def __call__(self, classifier: nn.Module, images: Images, labels: Targets) -> Images:
-        """Returns images up to (noise + 1) * eps away."""
+        """Returns images up to (noise + step_size) * eps away."""
         noisy = (images + self.noise * self.threat.sample(images)).clamp(0, 1)
-        return FGSM(self.threat)(classifier, noisy, labels)
+        return FGSM(replace(self.threat, eps=self.step_size * self.threat.eps))(classifier, noisy, labels)

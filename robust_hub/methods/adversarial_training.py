@@ -36,7 +36,7 @@ class NFGSMOptions(OneStepOptions):
 
     def attack(self, threat: Threat) -> Attack:
         """Makes the attack that the student is trained under."""
-        return NFGSM(threat, self.noise)
+        return NFGSM(threat, self.noise, self.step_size)
 
 
 class AdversarialTraining(Objective):

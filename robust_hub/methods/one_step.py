@@ -18,17 +18,20 @@ class OneStepOptions(AttackOptions):
 
     Attributes:
         noise: radius of the noise that the step starts from, as a multiple of eps.
+        step_size: length of the step, as a multiple of eps; a longer one trades clean accuracy for robustness.
         linearity_weight: of the squared amount by which the loss is not linear between two random points of the ball;
             above 0 it keeps training with one step from failing suddenly (catastrophic overfitting), at the price of
             three more forward and backward passes an image.
     """
 
     noise: float = 2.0
+    step_size: float = 1.0
     linearity_weight: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(0, self.method, noise=self.noise, linearity_weight=self.linearity_weight)
+        check_at_least(0.1, self.method, step_size=self.step_size)
 
 
 def nonlinearity(student: PixelClassifier, images: Images, labels: Targets, threat: Threat) -> Tensor:

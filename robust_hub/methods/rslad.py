@@ -48,7 +48,7 @@ class RSLAD(Objective):
     Args:
         student: the classifier to train.
         teacher: the robust classifier.
-        threat: the ball; its radius is the length of the step.
+        threat: the ball; the length of the step is a multiple of its radius.
         options: where the step goes, and what the student is told there.
 
     Raises:
@@ -102,7 +102,7 @@ class RSLAD(Objective):
         return Losses(total, {name: term.detach() for name, term in terms.items()})
 
     def _step(self, noisy: Images, labels: Targets, threat: Threat, reference: Callable[[], Logits]) -> Images:
-        """Takes one step of length eps from noisy images, which may leave the ball, as those of N-FGSM do.
+        """Takes one step from noisy images, which may leave the ball, as those of N-FGSM do.
 
         Args:
             noisy: where it starts.
@@ -116,7 +116,7 @@ class RSLAD(Objective):
             loss = partial(kl_divergence, reference=reference())
         with eval_mode(self.student):
             _, gradient = loss_and_gradient(lambda pixels: loss(self.student(pixels)), noisy)
-        return (noisy + threat.eps * threat.steepest_ascent(gradient)).clamp(0, 1)
+        return (noisy + self.options.step_size * threat.eps * threat.steepest_ascent(gradient)).clamp(0, 1)
 
     def _asked(self, images: Images) -> Logits:
         """Gives the teacher's prediction."""

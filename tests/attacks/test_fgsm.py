@@ -23,12 +23,12 @@ def test_fgsm_is_the_closed_form_on_a_linear_classifier_for_l2(create_linear, im
 
 
 @pytest.mark.parametrize("threat", [Linf(0.05), L2(0.5)], ids=str)
-@pytest.mark.parametrize("noise", [0.5, 2.0])
-def test_nfgsm_goes_no_farther_than_noise_and_step_together(create_cnn, images, labels, threat, noise):
+@pytest.mark.parametrize(("noise", "step_size"), [(0.5, 1.0), (2.0, 1.5)])
+def test_nfgsm_goes_no_farther_than_noise_and_step_together(create_cnn, images, labels, threat, noise, step_size):
     images = (3 * images - 1).clamp(0, 1)
-    delta = NFGSM(threat, noise=noise)(create_cnn(), images, labels) - images
+    delta = NFGSM(threat, noise=noise, step_size=step_size)(create_cnn(), images, labels) - images
     order = float("inf") if isinstance(threat, Linf) else 2
-    assert delta.flatten(1).norm(p=order, dim=1).max() <= (noise + 1) * threat.eps + ROUNDING
+    assert delta.flatten(1).norm(p=order, dim=1).max() <= (noise + step_size) * threat.eps + ROUNDING
 
 
 def test_nfgsm_leaves_the_ball_on_purpose(create_cnn, images, labels):
@@ -40,6 +40,8 @@ def test_nfgsm_without_noise_is_fgsm(create_cnn, images, labels):
     classifier = create_cnn()
     expected = FGSM(Linf(0.05))(classifier, images, labels)
     assert torch.equal(NFGSM(Linf(0.05), noise=0.0)(classifier, images, labels), expected)
+    longer = NFGSM(Linf(0.05), noise=0.0, step_size=1.2)(classifier, images, labels)
+    torch.testing.assert_close(longer, FGSM(Linf(0.06))(classifier, images, labels))
 
 
 def test_nfgsm_steps_from_the_noisy_image(create_linear, images, steepest):
