@@ -100,6 +100,11 @@ class Evaluation:
         """Accuracy on the images both as they are and attacked."""
         return Accuracy.of(self.robust)
 
+    @property
+    def largest_class(self) -> float:
+        """The accuracy of whoever names the most frequent class for every image, as a fraction."""
+        return float(np.unique(self.labels, return_counts=True)[1].max() / len(self.labels))
+
     def balanced(self, mask: np.ndarray) -> float:
         """Computes the mean of the accuracies of the classes, of a mask of this evaluation; no class counts more."""
         return float(np.mean([mask[self.labels == label].mean() for label in np.unique(self.labels)]))

@@ -32,6 +32,10 @@ from robust_hub.training.validation import plan_validation
 
 CHECKED_IMAGES = 128
 CHECKED_STEPS = 10
+LEARNT_NOTHING = (
+    "warning: the student is right on {} % of test images, no more than naming one class for all would be: it has "
+    "learnt nothing. Lower --lr, train longer, or, where it is attacked in training, let eps grow (--eps-warmup 0.5)"
+)
 
 
 @dataclass
@@ -147,6 +151,8 @@ class TrainingRun:
             times = validation.times
             student, state = loaders.fit(accelerator, objective, training, config.output, validations=times)
         evaluation = loaders.evaluate(accelerator, student, short_name(self.method))
+        if evaluation.clean_accuracy.value <= evaluation.largest_class:
+            accelerator.print(LEARNT_NOTHING.format(evaluation.clean_accuracy))
         result = trained(accelerator, self.method, student, evaluation, state)
         return replace(result, loaders=loaders, seconds=result.seconds + self.seconds_before)
 

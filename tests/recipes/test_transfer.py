@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,15 @@ from recipes import transfer
 from recipes.transfer import Config
 from robust_hub.data import Source
 from robust_hub.launch import Output
-from robust_hub.methods import ARDOptions, IGAMOptions, KDOptions, MixACMOptions, PAGOptions, RRMOptions, RSLADOptions
+from robust_hub.methods import (
+    ARDOptions,
+    IGAMOptions,
+    KDOptions,
+    MixACMOptions,
+    PAGOptions,
+    RRMOptions,
+    RSLADOptions,
+)
 from robust_hub.model_folder import require_provenance, save
 from robust_hub.models import create_classifier
 from robust_hub.training import FineTuningConfig, TrainingConfig
@@ -451,6 +460,17 @@ def test_a_student_that_starts_from_a_model_of_the_same_classes_keeps_its_head_i
     assert starts_from is not None
     torch.testing.assert_close(student.eval()(images), run.require_teacher()(images))
     assert student.label_names == NAMES
+
+
+@pytest.mark.parametrize(("lr", "epochs", "learns"), [(1e-9, 1, False), (0.02, 8, True)])
+def test_a_student_that_has_learnt_nothing_is_warned_of(tmp_path, teacher, capsys, lr, epochs, learns):
+    training = TrainingConfig(epochs=epochs, batch_size=32, optimizer="adamw", lr=lr)
+    student = {"student": "resnet18_cifar", "student_args": CNN, "source": Source("synthetic", test_images=80)}
+    transfer.plain(config(teacher, tmp_path / "run", **student, training=training))
+    masks = json.loads((tmp_path / "run" / "student" / "evaluation.json").read_text())["evaluation"]
+    most_frequent = max(Counter(masks["labels"]).values())
+    assert (masks["clean"].count("1") > most_frequent) == learns
+    assert ("warning: the student is right on" in capsys.readouterr().out) == (not learns)
 
 
 def test_a_teacher_is_asked_once_about_each_image_and_its_mirror_image(tmp_path, teacher, capsys):
