@@ -10,7 +10,7 @@ against the N-FGSM run of the same seed that comes nearest in passes, and draws 
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, pstdev
 
@@ -23,7 +23,7 @@ from tabulate import tabulate
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.running import ROOT, Trial, add_result, read_trials, run_missing
-from benchmarks.search import ADAMW, FAST, LARGE, SMALL, resnet
+from benchmarks.search import ADAMW, FAST, LARGE, SMALL, USUAL, resnet
 
 TRIALS, FIGURE = ROOT / "benchmarks" / "price.json", ROOT / "docs" / "price.png"
 TESTED, COLOURS = 1_000, colormaps["tab20"]
@@ -31,6 +31,7 @@ TESTED, COLOURS = 1_000, colormaps["tab20"]
 TEACHERS = 2 * 1_797_120
 NATURAL, PERTURBED = "natural images only", "few perturbed images"
 NO_TEACHER = "adversarial training"
+WIDE = resnet(channels=[48, 96, 192, 384])
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Run:
         words: of the command line.
         epochs: of training.
         teacher: its name; none where there is none.
+        student: with its arguments.
     """
 
     name: str
@@ -50,12 +52,13 @@ class Run:
     words: tuple[str, ...]
     epochs: int
     teacher: str = ""
+    student: tuple[str, ...] = USUAL
 
     @property
     def command(self) -> list[str]:
         """The recipe and its options."""
         taught = ["--teacher", self.teacher] if self.teacher else []
-        return [*self.words, *taught, *resnet(), "--epochs", str(self.epochs), "--test-images", str(TESTED)]
+        return [*self.words, *taught, *self.student, "--epochs", str(self.epochs), "--test-images", str(TESTED)]
 
 
 def fast(epochs: int) -> Run:
@@ -91,6 +94,12 @@ RUNS = [
     fast(20),
     fast(40),
 ]
+# The two that decide, with a student of twice the weights.
+RUNS += [
+    replace(each, name=f"wide, {each.name}", student=WIDE)
+    for each in RUNS
+    if each.name in {f"{FAST}, 10 epochs", "RSLAD, asked once, large teacher", "RSLAD, asked once, small teacher"}
+]
 
 
 def run(
@@ -116,21 +125,22 @@ def run(
 
 def table() -> None:
     """Prints the table and draws the figure."""
-    trials, kinds = read_trials(TRIALS), {each.name: each.kind for each in RUNS}
+    trials, runs = read_trials(TRIALS), {each.name: each for each in RUNS}
     rows = []
     for trial in trials:
-        clean, robust = trial.accuracies
-        cells = [trial.name, kinds[trial.name], trial.seed, str(clean), str(robust)]
+        this, (clean, robust) = runs[trial.name], trial.accuracies
+        cells = [trial.name, this.kind, trial.seed, str(clean), str(robust)]
         cells += [f"{trial.passes / TEACHERS:.2f}", f"{trial.seconds:,}"]
-        line = [other for other in trials if other.name.startswith(FAST) and other.seed == trial.seed]
-        if trial.name.startswith(FAST) or not line:
+        alone = {name for name, each in runs.items() if each.kind == NO_TEACHER and each.student == this.student}
+        line = [other for other in trials if other.name in alone and other.seed == trial.seed]
+        if this.kind == NO_TEACHER or not line:
             rows.append([*cells, "", "", ""])
             continue
         nearest = min(line, key=lambda other: abs(other.passes - trial.passes))
         rows.append([*cells, nearest.name, *map(str, trial.against(nearest))])
     headers = ["method", "the student sees", "seed", "clean %", "PGD-50 %", "passes over the small teacher's", "s"]
     print(tabulate(rows, [*headers, "against", "clean", "robust"], tablefmt="github", disable_numparse=True))
-    draw(trials, kinds)
+    draw([trial for trial in trials if runs[trial.name].student == USUAL], runs)
 
 
 def points_of(trials: list[Trial], place: int) -> dict[str, tuple[float, float, float]]:
@@ -143,17 +153,18 @@ def points_of(trials: list[Trial], place: int) -> dict[str, tuple[float, float, 
     return points
 
 
-def draw(trials: list[Trial], kinds: dict[str, str]) -> None:
+def draw(trials: list[Trial], runs: dict[str, Run]) -> None:
     """Draws clean and robust accuracy against price."""
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     panels: list[Axes] = list(figure.subplots(1, 2))
     for panel, place, what in zip(panels, (0, 1), ("clean", "robust, PGD-50 at linf 8/255"), strict=True):
         points = points_of(trials, place)
-        line = sorted(point for name, point in points.items() if name.startswith(FAST))
+        line = sorted(point for name, point in points.items() if runs[name].kind == NO_TEACHER)
         prices, values, spreads = zip(*line, strict=True)
         panel.errorbar(prices, values, spreads, color="black", marker="o", label=FAST)
-        for number, name in enumerate(name for name in kinds if not name.startswith(FAST) and name in points):
-            marker = "s" if kinds[name] == NATURAL else "^"
+        taught_ones = [name for name in runs if name in points and runs[name].kind != NO_TEACHER]
+        for number, name in enumerate(taught_ones):
+            marker = "s" if runs[name].kind == NATURAL else "^"
             price, value, spread = points[name]
             panel.errorbar(price, value, spread, marker=marker, linestyle="", color=COLOURS(number), label=name)
         panel.set_xscale("log")
