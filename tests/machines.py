@@ -84,10 +84,15 @@ def weights_of(run: Path) -> torch.Tensor:
 def kill(machine: subprocess.Popen) -> None:
     """Ends a machine's launcher and its process at once, as a power cut would."""
     # The launcher starts its process in another session.
-    children = subprocess.run(["pgrep", "-P", str(machine.pid)], capture_output=True, text=True, check=False)
-    for pid in [machine.pid, *map(int, children.stdout.split())]:
+    for pid in [machine.pid, *processes_of(machine)]:
         os.kill(pid, signal.SIGKILL)
     machine.wait()
+
+
+def processes_of(machine: subprocess.Popen) -> list[int]:
+    """Tells which processes a launcher has started that have not ended."""
+    found = subprocess.run(["pgrep", "-P", str(machine.pid)], capture_output=True, text=True, check=False)
+    return list(map(int, found.stdout.split()))
 
 
 @contextmanager
