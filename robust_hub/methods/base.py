@@ -37,10 +37,10 @@ class AttackOptions(Options):
     """What may be chosen of every method that attacks the student in training.
 
     Attributes:
-        eps_warmup: the share of the run over which eps grows from 0 to that of the threat; 0 has all of it at once.
-            A student that starts from weights which are not robust learns its task in that time.
+        eps_warmup: the share of the run over which eps grows from next to nothing to that of the threat; 0 has it
+            all at once. A student that starts from weights which are not robust learns its task in that time.
 
-    Source: Ngnawé et al., 2025, arXiv 2509.23325, whose schedule of eps starts at 0 as well.
+    Source: Ngnawé et al., 2025, arXiv 2509.23325, whose schedule of eps starts at 0.
     Deviations: one straight line from the first step on, without their hinges.
     """
 
@@ -84,10 +84,9 @@ class Objective(nn.Module, ABC):
         }
 
     def threat_now(self, threat: Threat, options: AttackOptions) -> Threat:
-        """Gives the ball of this step, whose radius grows over the warm-up."""
-        if self.step >= options.eps_warmup * self.steps:
-            return threat
-        return replace(threat, eps=threat.eps * self.step / (options.eps_warmup * self.steps))
+        """Gives the ball of this step, whose radius grows over the warm-up; all of it where nobody counts steps."""
+        begun, rise = self.step + 1, options.eps_warmup * self.steps
+        return threat if begun >= rise else replace(threat, eps=threat.eps * begun / rise)
 
     @abstractmethod
     def forward(self, images: Images, labels: Targets, *extras: Tensor) -> Losses:
