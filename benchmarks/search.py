@@ -92,10 +92,17 @@ class Variant:
 
 
 def rslad(
-    name: str, why: str, *words: str, price: float = 5, teacher: str = LARGE, student: tuple[str, ...] = USUAL
+    name: str,
+    why: str,
+    *words: str,
+    price: float = 5,
+    warmup: float = 0,
+    teacher: str = LARGE,
+    student: tuple[str, ...] = USUAL,
 ) -> Variant:
-    """A variant of one-step distillation."""
-    return Variant(f"rslad, {name}", why, ("transfer.py", "rslad", *words), price, teacher, student)
+    """A variant of one-step distillation, with the whole eps at once unless it is said over which share it grows."""
+    command = ("transfer.py", "rslad", "--eps-warmup", str(warmup), *words)
+    return Variant(f"rslad, {name}", why, command, price, teacher, student)
 
 
 def two_point(name: str, why: str, *words: str) -> Variant:
@@ -122,17 +129,24 @@ VARIANTS = [
         4,
         teacher="",
     ),
-    rslad("default", "the teacher's clean prediction, up the divergence"),
+    rslad("eps at once", "the teacher's clean prediction, up the divergence"),
     rslad("of the small teacher", "whether a better teacher is worth its passes", teacher=SMALL),
     rslad("up the labels' loss", "the step of N-FGSM, the target of a teacher", "--direction", "labels"),
     rslad("target at the perturbed image", "more accurate, less robust", "--target", "perturbed", price=6),
     rslad("less noise", "the step reaches further from the image", "--noise", "1"),
     rslad("a clean term", "Zi et al. weigh it by a sixth", "--clean-weight", "0.2", price=7),
     rslad("temperature 2", "softer targets tell more of the other classes", "--temperature", "2"),
-    rslad("eps grows", "the student learns the task first", "--eps-warmup", "0.3"),
+    rslad("eps grows", "the student learns the task first; the default since", warmup=0.3),
     rslad("asked once", "a step without the teacher, though crops share its target", "--target", "once", price=4),
-    rslad("asked once, eps grows", "both of these", "--target", "once", "--eps-warmup", "0.3", price=4),
-    rslad("asked once, eps grows slowly", "more of the same", "--target", "once", "--eps-warmup", "0.6", price=4),
+    rslad("asked once, eps grows", "both of these", "--target", "once", price=4, warmup=0.3),
+    rslad("asked once, eps grows slowly", "more of the same", "--target", "once", price=4, warmup=0.6),
+    rslad(
+        "asked once, a longer step",
+        "trades clean accuracy for robustness",
+        *("--target", "once", "--step-size", "1.5"),
+        price=4,
+        warmup=0.3,
+    ),
     rslad("AdamW", "the gradient terms need it; does this?", *ADAMW),
     rslad("SiLU", "a smooth student follows a step better", student=resnet(act_layer="silu")),
     rslad("half as wide again", "a larger student at the same passes", student=resnet(channels=[48, 96, 192, 384])),
