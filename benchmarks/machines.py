@@ -2,12 +2,14 @@
 
     python benchmarks/machines.py same
     python benchmarks/machines.py kill [--times 20]
+    python benchmarks/machines.py table
 
 The machines are two launchers of Accelerate, in network namespaces joined by a pair of virtual cards where the system
 allows that. `same` trains a small ViT on digits by a first-order and by a second-order method, on one machine and on
 two with the same global batch, and prints by how much the published weights differ. `kill` ends one machine at a random
-moment of a run on two, once they have met, waits for the other to end by itself, goes on alone, and compares with an
-undisturbed run.
+moment of a run on two, once they have met, waits for the other to end by itself, goes on on one or on two, and compares
+with an undisturbed run; each kill is a line of benchmarks/kills.json, and one that is there is not done again. `table`
+prints them.
 """
 
 import json
@@ -17,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -24,10 +27,10 @@ import tyro
 from tabulate import tabulate
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.machines import Network, kill, network, processes_of, weights_of  # noqa: E402
+from benchmarks.running import ROOT, add_result, read_results
+from tests.machines import Network, kill, network, processes_of, weights_of
 
 TEACHER = f"local-dir:{ROOT / 'model_cards' / 'small_cnn_grey.trades_linf0.1_digits'}"
 NETWORK = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2}
@@ -35,6 +38,7 @@ STUDENT = ("--student", "vit_tiny_patch16_224", "--student-args", json.dumps(NET
 SHARED = ("--data", "digits", "--threat", "linf:0.1", "--batch-size", "64", "--test-images", "40", "--teacher", TEACHER)
 METHODS = {"kd": (), "igam": ("--noise", "0")}
 ENDS_WITHIN = 60
+KILLS = ROOT / "benchmarks" / "kills.json"
 # What a run writes first.
 BEGUN = "run.json"
 
@@ -63,53 +67,96 @@ def same(epochs: int = 3) -> None:
     print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
 
 
-def kill_one(times: int = 20, epochs: int = 8, seed: int = 0) -> None:
-    """Ends one of two machines at a random moment, again and again, and prints a table.
+@dataclass(frozen=True)
+class Killed:
+    """What came of a run of which one machine was killed.
+
+    Attributes:
+        number: of the kill, which draws its moment.
+        victim: the machine's number.
+        moment: seconds after the machines had met.
+        ended: seconds after which the other machine had ended; none where the run was over, and its launcher waited.
+        told: whether it said in a sentence how to go on.
+        resumed_on: so many machines.
+        difference: of a published weight from the undisturbed run's, the largest, over the largest weight.
+    """
+
+    number: int
+    victim: int
+    moment: float
+    ended: float | None
+    told: bool
+    resumed_on: int
+    difference: float
+
+
+def kill_one(times: int = 20, epochs: int = 4) -> None:
+    """Ends one of two machines at a random moment, until that was done so often; each is a line of KILLS.
 
     Args:
         times: how often.
         epochs: of each run.
-        seed: of the moments.
     """
-    moments, rows = random.Random(seed), []
+    missing = range(len(read_results(Killed, KILLS)), times)
     with network() as between, tempfile.TemporaryDirectory() as place:
         undisturbed = Path(place) / "undisturbed"
-        begun = time.perf_counter()
         machines = between.start_all(words("kd", epochs, undisturbed), undisturbed)
         wait_for(undisturbed / BEGUN)
         met = time.perf_counter()
         if any(machine.wait() for machine in machines):
             raise RuntimeError("the undisturbed run failed")
-        whole, learning = time.perf_counter() - begun, time.perf_counter() - met
-        for number in tqdm(range(times), desc="kills"):
-            folder = Path(place) / f"kill-{number}"
-            victim, moment = moments.randrange(2), learning * moments.random()
+        seconds = time.perf_counter() - met
+        for number in tqdm(missing, desc="kills"):
+            moments, folder = random.Random(number), Path(place) / f"kill-{number}"
+            victim, moment = moments.randrange(2), seconds * moments.random()
             machines = between.start_all(words("kd", epochs, folder), folder)
             wait_for(folder / BEGUN)
             time.sleep(moment)
-            had_ended = machines[victim].poll() is not None
             kill(machines[victim])
-            killed = time.perf_counter()
-            survivor = machines[1 - victim]
-            try:
-                survivor.wait(timeout=ENDS_WITHIN)
-                ended = f"{time.perf_counter() - killed:.1f}"
-            except subprocess.TimeoutExpired:
-                # The launcher of a run that is over waits for the other launcher, for torch's five minutes.
-                if processes_of(survivor):
-                    raise
-                kill(survivor)
-                ended = "was over"
-            told = folder.with_suffix(f".{1 - victim}").read_text()
-            on = 1 + number % 2
-            run(between, [*words("kd", epochs, folder), *(["--resume"] if folder.exists() else [])], folder, on)
-            difference = (weights_of(folder) - weights_of(undisturbed)).abs().max() / weights_of(
-                undisturbed
-            ).abs().max()
-            said = "had ended" if had_ended else "yes" if "another process of this run is gone" in told else "no"
-            rows.append([number + 1, victim, f"{moment:.1f}", ended, said, on, f"{difference:.1e}"])
-        print(f"two machines on {between.told}; an undisturbed run takes {whole:.0f} s\n")
-    headers = ["", "killed", "after s", "other ends after s", "in a sentence", "goes on on", "difference"]
+            ended = seconds_until_end(machines[1 - victim])
+            told = "another process of this run is gone" in folder.with_suffix(f".{1 - victim}").read_text()
+            resumed_on = 1 + number % 2
+            run(between, [*words("kd", epochs, folder), "--resume"], folder, resumed_on)
+            wanted = weights_of(undisturbed)
+            difference = float((weights_of(folder) - wanted).abs().max() / wanted.abs().max())
+            add_result(KILLS, Killed(number, victim, round(moment, 1), ended, told, resumed_on, difference))
+    print_kills()
+
+
+def seconds_until_end(survivor: subprocess.Popen) -> float | None:
+    """Waits for a machine to end by itself; gives None where its run is over, and its launcher waits for the other's.
+
+    Raises:
+        TimeoutExpired: when it is still running after a minute.
+    """
+    begun = time.perf_counter()
+    try:
+        survivor.wait(timeout=ENDS_WITHIN)
+    except subprocess.TimeoutExpired:
+        # Torch's launcher waits for five minutes.
+        if processes_of(survivor):
+            raise
+        kill(survivor)
+        return None
+    return round(time.perf_counter() - begun, 1)
+
+
+def print_kills() -> None:
+    """Prints the table of kills so far."""
+    kills = read_results(Killed, KILLS)
+    rows = [
+        [
+            each.number + 1,
+            each.victim,
+            each.moment,
+            "the run was over" if each.ended is None else each.ended,
+            "yes" if each.told else "no",
+            each.resumed_on,
+            f"{each.difference:.1e}",
+        ]
+        for each in kills
+    ]
+    headers = ["", "killed", "after s", "other ends after s", "in a sentence", "resumed on", "difference"]
     print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
 
 
@@ -137,4 +184,4 @@ def run(between: Network, command: Sequence[str], folder: Path, machines: int) -
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"same": same, "kill": kill_one})
+    tyro.extras.subcommand_cli_from_dict({"same": same, "kill": kill_one, "table": print_kills})
