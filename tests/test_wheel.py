@@ -70,6 +70,7 @@ def test_models_are_listed_and_loaded_by_it(run):
     assert architecture == "small_cnn_grey"
 
 
+@pytest.mark.slow
 def test_its_recipes_are_started_as_modules(run):
     launch = (
         "-m",

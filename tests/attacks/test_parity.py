@@ -202,6 +202,7 @@ class ReachingTheEdge(SquareAttack):
         return super().random_int(low, high + 1, shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threat", THREATS, ids=str)
 def test_square_leaves_as_many_as_the_authors_does(attacked, threat):
     classifier, images, labels = attacked

@@ -46,7 +46,11 @@ BLOCKS = [block for page in PAGES for block in blocks_of(page) if block.language
 
 def marked(mark: str, language: str) -> pytest.MarkDecorator:
     chosen = [block for block in BLOCKS if (block.mark, block.language) == (mark, language)]
-    return pytest.mark.parametrize("block", chosen, ids=lambda block: block.place)
+    # What is run takes long; of that, the README's are always.
+    slow = [mark == "run" and not block.place.startswith("README") for block in chosen]
+    marks = [[pytest.mark.slow] if each else [] for each in slow]
+    params = [pytest.param(block, marks=each, id=block.place) for block, each in zip(chosen, marks, strict=True)]
+    return pytest.mark.parametrize("block", params)
 
 
 def bash(code: str, **environment: str) -> str:

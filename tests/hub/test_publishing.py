@@ -141,6 +141,7 @@ def test_what_is_published_again_in_another_form_is_downloaded_verified_and_load
     assert torch.equal(torch.load(tmp_path / "logits.pt"), wanted)
 
 
+@pytest.mark.slow
 def test_the_older_client_publishes_too(hub, folder, tmp_path, client_path):
     command = [sys.executable, "recipes/publish.py", "folder", str(folder), "--repo-id", REPO, "--tag", "v1"]
     environment = {**os.environ, "PYTHONPATH": f"{client_path}:{ROOT}", "HF_HOME": str(tmp_path / "home")}

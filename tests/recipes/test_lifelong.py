@@ -41,7 +41,8 @@ def test_the_passes_of_head_and_student_and_teacher_are_counted(tmp_path, teache
     }
 
 
-@pytest.mark.parametrize("distance", ["l1", pytest.param("l2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("distance", ["l1", "l2"])
 def test_a_larger_weight_keeps_the_features_nearer(tmp_path, teacher, distance):
     images = torch.rand(16, 3, 16, 16)
     _, wanted = hub.load(teacher).eval().forward_with_features(images)
