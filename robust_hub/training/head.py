@@ -97,9 +97,7 @@ def fit_head(accelerator: Accelerator, head: NewHead, rows: Dataset, source: Sou
         The seconds it took, those of features that are there already included.
     """
     begun = time.perf_counter()
-    # Convolutions are faster so, and no other layer minds.
-    extractor = head.extractor.to(accelerator.device).to(memory_format=torch.channels_last)
-    module = head.module.to(accelerator.device)
+    extractor, module = head.extractor.to(accelerator.device), head.module.to(accelerator.device)
     with eval_mode(extractor):
         features, earlier = compute_features(accelerator, extractor, rows, views_of(source), folder)
     labels = torch.tensor(rows["label"][:]).repeat(len(features))
