@@ -106,7 +106,7 @@ def quick_evaluation(folder: Path, output: Path, **changes) -> evaluate.Config:
         "threat": "linf:1/255",
         "version": "quick",
         "honesty_images": 6,
-        "batch_size": 8,
+        "batch_size": 24,
         **changes,
     }
     return evaluate.Config(model=f"local-dir:{folder}", output=Output(output), **options)

@@ -224,7 +224,7 @@ def test_two_processes_measure_what_one_does(finished, folder, tmp_path):
         "--threat",
         "linf:1/255",
     ]
-    arguments += ["--version", "quick", "--honesty-images", "6", "--batch-size", "8", "--output", str(tmp_path / "run")]
+    arguments += ["--version", "quick", "--honesty-images", "6", "--batch-size", "24", "--output", str(tmp_path / "run")]
     command = [str(accelerate), "launch", *TWO_PROCESSES, "recipes/evaluate.py", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=ON_CPU, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -19,6 +19,7 @@ from robust_hub.methods import (
     KD,
     PAG,
     RRM,
+    RSLAD,
     TRADES,
     AdversarialTraining,
     ARDOptions,
@@ -29,8 +30,10 @@ from robust_hub.methods import (
     PAGOptions,
     PGDOptions,
     Plain,
+    RSLADOptions,
     TeacherGradients,
     TRADESOptions,
+    TwoPoint,
 )
 from robust_hub.models import Teacher, create_classifier
 from robust_hub.threats import Linf
@@ -59,6 +62,8 @@ METHODS = {
     ),
     "kd": KD,
     "ard": lambda student, teacher: ARD(student, teacher, THREAT, ARDOptions(steps=2, cross_entropy_weight=0.5)),
+    "rslad": lambda student, teacher: RSLAD(student, teacher, THREAT, RSLADOptions()),
+    "two-point": TwoPoint,
     "mixacm": MixACM,
     "pag": lambda student, teacher: PAG(student, TeacherGradients(teacher, student), PAGOptions(classes_per_image=2)),
     "lifelong": Lifelong,
