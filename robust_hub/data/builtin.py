@@ -1,10 +1,13 @@
 """Two data sets that need no download: scikit-learn's handwritten digits, and synthetic stripes for tests."""
 
+from functools import cache
+
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, Image
 from PIL import Image as PILImage
 
 
+@cache
 def digits() -> Dataset:
     """Returns the 1,797 handwritten digits of scikit-learn, grey, 8x8 shown as 32x32.
 
@@ -21,6 +24,7 @@ def digits() -> Dataset:
     return _dataset(images, bunch.target, [str(name) for name in bunch.target_names])
 
 
+@cache
 def synthetic() -> Dataset:
     """Returns 400 colour images of 16x16 px in four classes: stripes of four directions at random phase, with noise."""
     rng = np.random.default_rng(0)

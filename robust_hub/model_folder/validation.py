@@ -156,28 +156,31 @@ class Bounded(TorchFunctionMode):
         """Calls a function of torch's; counts what it makes, and refuses what is too much."""
         kwargs = kwargs or {}
         self._calls += 1
-        _refuse_if(self._calls > self._most_calls, f"takes more than {self._most_calls:,} steps")
+        if self._calls > self._most_calls:
+            raise _too_large(f"takes more than {self._most_calls:,} steps")
         if func in MAKERS:
             self._made += func(*args, **{**kwargs, "device": "meta"}).nbytes
-            _refuse_if(self._made > self._most_made, f"has more than {self._most_made:,} bytes")
-        if func is torch.linalg.pinv:
-            _refuse_if(args[0].numel() > MOST_INVERTED, "brings large patches to another size")
+            if self._made > self._most_made:
+                raise _too_large(f"has more than {self._most_made:,} bytes")
+        if func is torch.linalg.pinv and args[0].numel() > MOST_INVERTED:
+            raise _too_large("brings large patches to another size")
         result = func(*args, **kwargs)
         for tensor in result if isinstance(result, tuple | list) else (result,):
             if isinstance(tensor, torch.Tensor):
-                self._count_bytes(tensor.numel() * tensor.element_size())
+                computed = tensor.numel() * tensor.element_size()
+                self._computed += computed
+                if computed > self._most_at_once:
+                    raise _too_large(f"computes {computed:,} bytes at once")
+                if self._computed > self._most_in_all:
+                    raise _too_large(f"computes more than {self._most_in_all:,} bytes")
         return result
-
-    def _count_bytes(self, computed: int) -> None:
-        self._computed += computed
-        _refuse_if(computed > self._most_at_once, f"computes {computed:,} bytes at once")
-        _refuse_if(self._computed > self._most_in_all, f"computes more than {self._most_in_all:,} bytes")
 
     def _count_part(self, *_: object) -> None:
         # Hooks are everybody's: another thread may build a network of its own.
         if threading.get_ident() == self._thread:
             self._parts += 1
-            _refuse_if(self._parts > self._most_parts, f"has more than {self._most_parts:,} modules and weights")
+            if self._parts > self._most_parts:
+                raise _too_large(f"has more than {self._most_parts:,} modules and weights")
 
 
 class _Unfilled(TorchFunctionMode):
@@ -203,16 +206,16 @@ class _Arithmetic(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         if (count := flop_registry.get(func._overloadpacket)) is not None:
             self._flops += count(*args, **(kwargs or {}), out_val=result)
-            _refuse_if(self._flops > MOST_FLOPS, f"computes more than {MOST_FLOPS:,} operations on one image")
+            if self._flops > MOST_FLOPS:
+                raise _too_large(f"computes more than {MOST_FLOPS:,} operations on one image")
         return result
 
 
-def _refuse_if(is_too_much: bool, what: str) -> None:
-    if is_too_much:
-        raise CheckpointError(
-            f"{CONFIG} describes a network that {what}, far more than {WEIGHTS} has or any network of timm's needs; do "
-            "not trust it"
-        )
+def _too_large(what: str) -> CheckpointError:
+    return CheckpointError(
+        f"{CONFIG} describes a network that {what}, far more than {WEIGHTS} has or any network of timm's needs; do not "
+        "trust it"
+    )
 
 
 def _numbers(value: Any) -> Iterator[int]:

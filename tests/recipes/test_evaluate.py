@@ -214,18 +214,9 @@ def measured(report: dict) -> dict:
 @pytest.mark.slow
 def test_two_processes_measure_what_one_does(finished, folder, tmp_path):
     accelerate = Path(sys.executable).with_name("accelerate")
-    arguments = [
-        "--model",
-        f"local-dir:{folder}",
-        "--data",
-        "synthetic",
-        "--test-images",
-        "24",
-        "--threat",
-        "linf:1/255",
-    ]
-    arguments += ["--version", "quick", "--honesty-images", "6", "--batch-size", "24", "--output", str(tmp_path / "run")]
-    command = [str(accelerate), "launch", *TWO_PROCESSES, "recipes/evaluate.py", *arguments]
+    arguments = f"--model local-dir:{folder} --data synthetic --test-images 24 --threat linf:1/255 --version quick"
+    arguments += f" --honesty-images 6 --batch-size 24 --output {tmp_path / 'run'}"
+    command = [str(accelerate), "launch", *TWO_PROCESSES, "recipes/evaluate.py", *arguments.split()]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=ON_CPU, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert measured(told(tmp_path / "run")) == measured(told(finished))
