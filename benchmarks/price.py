@@ -32,6 +32,8 @@ TEACHERS = 2 * 1_797_120
 NATURAL, PERTURBED = "natural images only", "few perturbed images"
 NO_TEACHER = "adversarial training"
 WIDE = resnet(channels=[48, 96, 192, 384])
+# The first third learns from images as they are, for half the price of an epoch.
+LATE = ("--delay", "0.33", "--eps-warmup", "0")
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,20 @@ def taught(name: str, kind: str, epochs: int, *words: str) -> list[Run]:
 RUNS = [
     fast(5),
     fast(10),
+    # What helps one side may help the other.
+    Run(f"{FAST}, attacked late, 12 epochs", NO_TEACHER, ("adversarial_training.py", "n-fgsm", *LATE), 12),
     *taught("RSLAD, asked once", PERTURBED, 9, "rslad", "--target", "once", "--eps-warmup", "0.3"),
     *taught(
         "RSLAD, asked once, a longer step",
         PERTURBED,
         9,
         *("rslad", "--target", "once", "--eps-warmup", "0.3", "--step-size", "1.5"),
+    ),
+    *taught(
+        "RSLAD, asked once, attacked late",
+        PERTURBED,
+        11,
+        *("rslad", "--target", "once", *LATE, "--step-size", "1.25"),
     ),
     *taught("RSLAD", PERTURBED, 8, "rslad", "--eps-warmup", "0.3"),
     *taught("RRM", NATURAL, 13, "rrm", "--projection"),

@@ -60,7 +60,7 @@ class AdversarialTraining(Objective):
     def forward(self, images: Images, labels: Targets) -> Losses:
         """Computes the loss of a batch."""
         threat = self.threat_now(self.threat, self.options)
-        adversarial = self.options.attack(threat)(self.student, images, labels)
+        adversarial = self.options.attack(threat)(self.student, images, labels) if threat.eps else images
         total = cross_entropy(self.student(adversarial), labels).mean()
         terms = {"adversarial_cross_entropy": total.detach()}
         if isinstance(self.options, OneStepOptions) and self.options.linearity_weight:

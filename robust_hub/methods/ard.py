@@ -60,8 +60,8 @@ class ARD(Objective):
 
     def forward(self, images: Images, labels: Targets) -> Losses:
         """Computes the loss of a batch."""
-        attack = self.options.attack(self.threat_now(self.threat, self.options))
-        adversarial = attack(self.student, images, labels)
+        threat = self.threat_now(self.threat, self.options)
+        adversarial = self.options.attack(threat)(self.student, images, labels) if threat.eps else images
         with torch.no_grad():
             target = self.teacher(images)
         if self.options.cross_entropy_weight == 0:

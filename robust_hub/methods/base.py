@@ -37,18 +37,27 @@ class AttackOptions(Options):
     """What may be chosen of every method that attacks the student in training.
 
     Attributes:
-        eps_warmup: the share of the run over which eps grows from next to nothing to that of the threat; 0 has it
-            all at once. A student that starts from weights which are not robust learns its task in that time.
+        delay: the share of the run before the attack begins; until then the student learns from images as they are,
+            for the price of a step without an attack.
+        eps_warmup: the share of the run, after the delay, over which eps grows from next to nothing to that of the
+            threat; 0 has it all at once. A student that starts from weights which are not robust learns its task in
+            that time.
 
-    Source: Ngnawé et al., 2025, arXiv 2509.23325, whose schedule of eps starts at 0.
-    Deviations: one straight line from the first step on, without their hinges.
+    Source: Gupta et al., 2020, arXiv 2002.04237, for the delay; Ngnawé et al., 2025, arXiv 2509.23325, whose schedule
+        of eps starts at 0.
+    Deviations: the delay is told, where Gupta et al. watch the loss for when to begin; eps grows in one straight line,
+        without the hinges of Ngnawé et al.
     """
 
+    delay: float = 0.0
     eps_warmup: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.eps_warmup <= 1:
-            raise ValueError(f"{self.method} needs eps_warmup in [0, 1], a share of the run, got {self.eps_warmup}")
+        if min(self.delay, self.eps_warmup) < 0 or self.delay + self.eps_warmup > 1:
+            raise ValueError(
+                f"{self.method} needs delay and eps_warmup to be shares of the run, together at most 1, got "
+                f"{self.delay} and {self.eps_warmup}"
+            )
 
 
 class Objective(nn.Module, ABC):
@@ -84,8 +93,13 @@ class Objective(nn.Module, ABC):
         }
 
     def threat_now(self, threat: Threat, options: AttackOptions) -> Threat:
-        """Gives the ball of this step, whose radius grows over the warm-up; all of it where nobody counts steps."""
-        begun, rise = self.step + 1, options.eps_warmup * self.steps
+        """Gives the ball of this step, all of it where nobody counts steps.
+
+        Its radius is 0 before the attack begins, which then is not worth its passes, and grows over the warm-up.
+        """
+        begun, rise = self.step + 1 - options.delay * self.steps, options.eps_warmup * self.steps
+        if begun <= 0:
+            return replace(threat, eps=0.0)
         return threat if begun >= rise else replace(threat, eps=threat.eps * begun / rise)
 
     @abstractmethod

@@ -84,14 +84,13 @@ class RSLAD(Objective):
     def forward(self, images: Images, labels: Targets, *predictions: Logits) -> Losses:
         """Computes the loss of a batch; with the teacher's predictions where it was asked once."""
         options, threat = self.options, self.threat_now(self.threat, self.options)
-        noisy = (images + options.noise * threat.sample(images)).clamp(0, 1)
-        if options.target == "perturbed":
-            perturbed = self._step(noisy, labels, threat, lambda: self._asked(noisy))
+        if options.target == "perturbed" and threat.eps:
+            perturbed = self._step(images, labels, threat, self._asked)
             target = self._asked(perturbed)
         else:
             target = predictions[0] if self.asks_teacher_once else self._asked(images)
-            perturbed = self._step(noisy, labels, threat, lambda: target)
-        shown = torch.cat([perturbed, images]) if options.clean_weight else perturbed
+            perturbed = self._step(images, labels, threat, lambda _: target) if threat.eps else images
+        shown = torch.cat([perturbed, images]) if options.clean_weight and threat.eps else perturbed
         logits, *clean_logits = self.student(shown).split(len(images))
         total = distillation(logits, target, options.temperature).mean()
         terms = {"divergence": total}
@@ -104,19 +103,21 @@ class RSLAD(Objective):
             total = total + options.linearity_weight * terms["nonlinearity"]
         return Losses(total, {name: term.detach() for name, term in terms.items()})
 
-    def _step(self, noisy: Images, labels: Targets, threat: Threat, reference: Callable[[], Logits]) -> Images:
+    def _step(self, images: Images, labels: Targets, threat: Threat, reference: Callable[[Images], Logits]) -> Images:
         """Takes one step from noisy images, which may leave the ball, as those of N-FGSM do.
 
         Args:
-            noisy: where it starts.
+            images: around which the noise is drawn.
             labels: true classes.
             threat: the ball of this step.
-            reference: gives the prediction from which the student's is led away; not asked where the labels decide.
+            reference: gives the prediction for the noisy images from which the student's is led away; not asked where
+                the labels decide.
         """
+        noisy = (images + self.options.noise * threat.sample(images)).clamp(0, 1)
         if self.options.direction == "labels":
             loss = partial(cross_entropy, labels=labels)
         else:
-            loss = partial(kl_divergence, reference=reference())
+            loss = partial(kl_divergence, reference=reference(noisy))
         with eval_mode(self.student):
             _, gradient = loss_and_gradient(lambda pixels: loss(self.student(pixels)), noisy)
         return (noisy + self.options.step_size * threat.eps * threat.steepest_ascent(gradient)).clamp(0, 1)

@@ -47,21 +47,24 @@ class TRADES(Objective):
         super().__init__()
         check_at_least(0, "TRADES", weight=options.weight)
         if not options.weight:
-            for name in ("steps", "eps_warmup"):
+            for name in ("steps", "delay", "eps_warmup"):
                 check_has_effect(options, name, needs="a --weight above 0")
         self.student, self.threat, self.options = student, threat, options
 
     def forward(self, images: Images, labels: Targets) -> Losses:
         """Computes the loss of a batch."""
-        adversarial = self._most_divergent(images)
+        threat = self.threat_now(self.threat, self.options)
+        if not threat.eps:
+            plain = cross_entropy(self.student(images), labels).mean()
+            return Losses(plain, {"cross_entropy": plain.detach(), "divergence": torch.zeros_like(plain)})
+        adversarial = self._most_divergent(images, threat)
         clean, perturbed = self.student(torch.cat([images, adversarial])).chunk(2)
         accuracy_term = cross_entropy(clean, labels).mean()
         robustness_term = kl_divergence(perturbed, clean).mean()
         terms = {"cross_entropy": accuracy_term.detach(), "divergence": robustness_term.detach()}
         return Losses(accuracy_term + self.options.weight * robustness_term, terms)
 
-    def _most_divergent(self, images: Images) -> Images:
-        threat = self.threat_now(self.threat, self.options)
+    def _most_divergent(self, images: Images, threat: Threat) -> Images:
         with eval_mode(self.student):
             with torch.no_grad():
                 clean = self.student(images)
