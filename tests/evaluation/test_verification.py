@@ -76,7 +76,9 @@ STORED = {
 }
 
 
-@pytest.mark.parametrize("stored", STORED)
+@pytest.mark.parametrize(
+    "stored", ["parquet", *(pytest.param(how, marks=pytest.mark.slow) for how in STORED if how != "parquet")]
+)
 def test_a_card_is_verified_with_the_same_images_however_they_are_stored_and_ordered(folder, tested, tmp_path, stored):
     verified = verify(f"local-dir:{folder}", data=str(STORED[stored](tmp_path / "images", tested)))
     assert verified.confirmed == verified.perturbations > 0

@@ -56,6 +56,7 @@ def logits_of(file: Path, images: np.ndarray) -> np.ndarray:
     return logits
 
 
+@pytest.mark.slow
 def test_the_definition_of_onnx_gives_the_logits_of_the_classifier(as_floats, opened):
     with torch.no_grad():
         expected = opened[0](IMAGES).numpy()
@@ -125,7 +126,11 @@ def test_torch_alone_reads_what_is_for_torch(for_torch, opened, tmp_path):
     ("architecture", "model_args"),
     [
         ("vit_tiny_patch16_224", VIT),
-        ("convnext_atto", {"depths": [1, 1, 1, 1], "dims": [4, 4, 8, 8], "patch_size": 1}),
+        pytest.param(
+            "convnext_atto",
+            {"depths": [1, 1, 1, 1], "dims": [4, 4, 8, 8], "patch_size": 1},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_networks_of_other_kinds_can_be_exported(tmp_path, architecture, model_args):

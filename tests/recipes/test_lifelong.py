@@ -15,7 +15,11 @@ from robust_hub.training import TrainingConfig
 from tests.recipes.test_transfer import NAMES, save_teacher
 
 
-@pytest.fixture(scope="module", params=[NAMES, ["up", "down", "left", "right"]], ids=["same", "other"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(NAMES, marks=pytest.mark.slow), ["up", "down", "left", "right"]],
+    ids=["same", "other"],
+)
 def teacher(request, tmp_path_factory) -> str:
     return save_teacher(tmp_path_factory.mktemp("teachers") / "teacher", names=request.param)
 

@@ -68,7 +68,14 @@ def test_a_hidden_layer_is_published_with_its_head(tmp_path, teacher):
     assert all(torch.equal(tensor, body[name]) for name, tensor in model.body.state_dict().items())
 
 
-@pytest.mark.parametrize(("stages", "first"), [(1, "layer4"), (2, "layer3"), (4, "layer1"), (5, "conv1")])
+@pytest.mark.parametrize(
+    ("stages", "first"),
+    [
+        (1, "layer4"),
+        (5, "conv1"),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in ((2, "layer3"), (4, "layer1"))),
+    ],
+)
 def test_the_last_stages_are_retrained_and_the_rest_is_left(tmp_path, teacher, stages, first):
     linear_probe.probe(config(teacher, tmp_path), ProbeOptions(retrain_stages=stages))
     before, after = weights(teacher), weights(f"local-dir:{tmp_path}/run/student")
@@ -77,7 +84,14 @@ def test_the_last_stages_are_retrained_and_the_rest_is_left(tmp_path, teacher, s
     assert changed == set(parts[parts.index(first) :])
 
 
-@pytest.mark.parametrize("changes", [{}, {"mlp": 8}, {"retrain_stages": 1}, {"mlp": 8, "retrain_stages": 1}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"mlp": 8, "retrain_stages": 1},
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ({"mlp": 8}, {"retrain_stages": 1})),
+    ],
+)
 def test_all_passes_are_counted(tmp_path, teacher, changes):
     result = linear_probe.probe(config(teacher, tmp_path), ProbeOptions(**changes))
     retrained = 2 * 288 if "retrain_stages" in changes else 0

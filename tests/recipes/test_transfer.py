@@ -222,7 +222,13 @@ def test_a_teacher_of_other_classes_is_trained_a_head_for_these_first(tmp_path, 
 
 @pytest.mark.parametrize("method", [transfer.kd, transfer.pag], ids=["kd", "pag"])
 @pytest.mark.parametrize(
-    ("shape", "args"), [((1, 16, 16), {"in_chans": 1}), ((3, 8, 8), {}), ((3, 32, 32), {})], ids=["grey", "8", "32"]
+    ("shape", "args"),
+    [
+        ((1, 16, 16), {"in_chans": 1}),
+        pytest.param((3, 8, 8), {}, marks=pytest.mark.slow),
+        pytest.param((3, 32, 32), {}, marks=pytest.mark.slow),
+    ],
+    ids=["grey", "8", "32"],
 )
 def test_a_teacher_of_other_channels_or_sizes_teaches(tmp_path, method, shape, args):
     teacher = create_classifier("resnet18_cifar", {**CNN, **args}, num_classes=4, image_shape=shape)
@@ -280,7 +286,10 @@ def test_stored_targets_that_are_missing_are_told_before_training(tmp_path, teac
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("targets", ["one-image", "class-mean", "nearest-neighbour"])
+@pytest.mark.parametrize(
+    "targets",
+    [*(pytest.param(name, marks=pytest.mark.slow) for name in ("one-image", "class-mean")), "nearest-neighbour"],
+)
 def test_pag_makes_its_own_targets_of_training_images(tmp_path, teacher, targets):
     result = transfer.pag(config(teacher, tmp_path / "run"), PAGOptions(targets=targets, classes_per_image=2))
     # Two classes an image: two gradients, two ways back through them, and one through the loss.

@@ -78,6 +78,7 @@ def without_training() -> None:
     loop.train_epoch = None
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_draws_has_its_folder_and_draws_without_training_again(tmp_path, undisturbed):
     output = tmp_path / "run"
     assert ended(output, before=killed_while_drawing)[0] == -signal.SIGKILL

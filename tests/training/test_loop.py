@@ -64,7 +64,12 @@ def killed_at(folder: Path, *, call: int, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "call"), [("torch.save", 3), ("torch.save", 11), ("rename", 1), ("rename", 2), ("fsync", 9)]
+    ("name", "call"),
+    [
+        ("torch.save", 3),
+        ("rename", 2),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in (("torch.save", 11), ("rename", 1), ("fsync", 9))),
+    ],
 )
 def test_a_run_killed_while_it_writes_a_checkpoint_resumes_to_the_same_weights(tmp_path, uninterrupted, name, call):
     child = get_context("fork").Process(target=killed_at, args=(tmp_path,), kwargs={"name": name, "call": call})
@@ -83,6 +88,7 @@ def uninterrupted(tmp_path_factory):
     return weights
 
 
+@pytest.mark.slow
 def test_a_streamed_run_with_noise_that_was_broken_off_resumes_to_the_same_weights(tmp_path, monkeypatch):
     monkeypatch.setattr("robust_hub.data.loaders.IN_MEMORY_BYTES", 0)
     options = {"method": IGAM, "options": IGAMOptions(weight=0.1, noise=0.1, ramp=0.0)}
