@@ -23,7 +23,7 @@ from tabulate import tabulate
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.running import ROOT, Trial, add_result, read_trials, run_missing
-from benchmarks.search import ADAMW, FAST, LARGE, SMALL, USUAL, resnet
+from benchmarks.search import ADAMW, FAST, LARGE, LATE, SMALL, USUAL, resnet
 
 TRIALS, FIGURE = ROOT / "benchmarks" / "price.json", ROOT / "docs" / "price.png"
 TESTED, COLOURS = 1_000, colormaps["tab20"]
@@ -32,8 +32,6 @@ TEACHERS = 2 * 1_797_120
 NATURAL, PERTURBED = "natural images only", "few perturbed images"
 NO_TEACHER = "adversarial training"
 WIDE = resnet(channels=[48, 96, 192, 384])
-# The first third learns from images as they are, for half the price of an epoch.
-LATE = ("--delay", "0.33", "--eps-warmup", "0")
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ RUNS = [
         "RSLAD, asked once, attacked late",
         PERTURBED,
         11,
-        *("rslad", "--target", "once", *LATE, "--step-size", "1.25"),
+        *("rslad", "--target", "once", "--eps-warmup", "0", *LATE, "--step-size", "1.25"),
     ),
     *taught("RSLAD", PERTURBED, 8, "rslad", "--eps-warmup", "0.3"),
     *taught("RRM", NATURAL, 13, "rrm", "--projection"),

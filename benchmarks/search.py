@@ -31,6 +31,8 @@ BUDGET = 40
 SMALL = "local-dir:" + str(ROOT / "model_cards" / "resnet18_cifar.nfgsm_linf8_cifar10")
 LARGE = "local-dir:" + str(ROOT / "model_cards" / "preact_resnet18_cifar.trades_linf8_cifar10")
 ADAMW = ("--optimizer", "adamw", "--lr", "0.003", "--weight-decay", "0.05")
+# A third of the steps shows the student images as they are, for half the price.
+LATE = ("--delay", "0.33")
 FAST = "N-FGSM"
 ABOUT = (
     f"Each variant of benchmarks/search.py learns from the same {TRAINING:,} images of CIFAR-10's training set for "
@@ -129,6 +131,13 @@ VARIANTS = [
         4,
         teacher="",
     ),
+    Variant(
+        f"{FAST}, attacked late",
+        "a third of the steps for half the price",
+        ("adversarial_training.py", "n-fgsm", *LATE),
+        10 / 3,
+        teacher="",
+    ),
     rslad("eps at once", "the teacher's clean prediction, up the divergence"),
     rslad("of the small teacher", "whether a better teacher is worth its passes", teacher=SMALL),
     rslad("up the labels' loss", "the step of N-FGSM, the target of a teacher", "--direction", "labels"),
@@ -146,6 +155,18 @@ VARIANTS = [
         *("--target", "once", "--step-size", "1.5"),
         price=4,
         warmup=0.3,
+    ),
+    rslad(
+        "asked once, attacked late",
+        "a third of the steps for half the price",
+        *("--target", "once", *LATE),
+        price=10 / 3,
+    ),
+    rslad(
+        "asked once, attacked late, a longer step",
+        "what is won in clean accuracy, traded for robustness",
+        *("--target", "once", *LATE, "--step-size", "1.25"),
+        price=10 / 3,
     ),
     rslad("AdamW", "the gradient terms need it; does this?", *ADAMW),
     rslad("SiLU", "a smooth student follows a step better", student=resnet(act_layer="silu")),
