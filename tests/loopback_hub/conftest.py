@@ -1,10 +1,15 @@
 """A repository on the loopback Hub, with a small and a large file."""
 
+from importlib import import_module
+
+import huggingface_hub
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi, hf_hub_download
 
 from tests.loopback_hub.server import WRITE_TOKEN
 
+# What the client speaks through.
+httpx = import_module("httpx" if huggingface_hub.__version__.startswith("1.") else "httpx2")
 NAME = "tiny-org/net"
 SMALL, LARGE = b'{"a": 1}', bytes(range(256)) * 100
 

@@ -12,7 +12,7 @@ import robust_hub
 from robust_hub import hub
 from robust_hub.evaluation import Report
 from robust_hub.model_folder import describe, is_as_described, require_provenance
-from robust_hub.names import CONFIG
+from robust_hub.names import CARD, CONFIG, EVALUATION
 
 KEPT = Path(__file__).parent / "published_form"
 MODEL_CARDS = sorted(file.parent for file in (Path(__file__).parents[2] / "model_cards").glob(f"*/{CONFIG}"))
@@ -44,6 +44,19 @@ def test_the_kept_folder_tells_what_it_always_told():
     info = hub.open_folder(f"local-dir:{KEPT}").info
     assert (info.architecture, info.threat, info.protocol) == ("small_cnn_grey", "linf:0.1", "AutoAttack")
     assert info.robust_accuracy == Report.read(KEPT).evaluation.robust_accuracy
+
+
+@pytest.mark.parametrize(("change", "same"), [(2e-16, True), (1e-6, False)])
+def test_an_interval_of_another_scipy_is_the_same_claim_and_another_interval_is_not(tmp_path, change, same):
+    folder = Path(shutil.copytree(MODEL_CARDS[0], tmp_path / "folder"))
+    told, report = require_provenance(folder), Report.read(folder)
+    low = json.loads((folder / EVALUATION).read_text())["evaluation"]["clean_accuracy"]["low"]
+    assert low != low + change
+    for name in (CARD, CONFIG, EVALUATION):
+        text = (folder / name).read_text()
+        assert str(low) in text
+        (folder / name).write_text(text.replace(str(low), str(low + change)))
+    assert is_as_described(folder, told, report) == same
 
 
 def test_the_kept_folder_is_written_anew_in_the_form_of_today(tmp_path):
