@@ -68,7 +68,8 @@ def test_a_hub_that_stopped_answers_nothing_more(tmp_path, waits):
     path = api.hf_hub_download(NAME, ".gitattributes", cache_dir=tmp_path)
     hub.stop()
     assert api.hf_hub_download(NAME, ".gitattributes", cache_dir=tmp_path) == path
-    with pytest.raises(LocalEntryNotFoundError):
+    # Some clients of 1.x close what they speak through at the first failure, and then can't try again.
+    with pytest.raises((LocalEntryNotFoundError, RuntimeError)):
         api.hf_hub_download(NAME, "config.json", cache_dir=tmp_path)
     assert all(0 < seconds <= 8 for seconds in waits)
 
