@@ -6,6 +6,7 @@ import numpy as np
 
 # Images that a spot check attacks, where nobody says how many; here, as the command line starts without torch.
 SPOTS = 80
+DECIMALS = 9
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,11 @@ class Accuracy:
     low: float
     high: float
     n: int
+
+    def __post_init__(self) -> None:
+        # Further digits are those of one version of scipy, and cards of all versions are compared.
+        for end in ("low", "high"):
+            object.__setattr__(self, end, round(getattr(self, end), DECIMALS))
 
     @classmethod
     def of(cls, mask: np.ndarray) -> "Accuracy":

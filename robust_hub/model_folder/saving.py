@@ -32,7 +32,8 @@ try:
 except ImportError:  # the first clients of 1.x know no entries
     EvalResultEntry = None
 
-LONG_NUMBER = re.compile(rb"\d+\.\d{13,}")
+# Older folders tell intervals with more digits than versions of scipy agree on.
+LONG_NUMBER = re.compile(rb"\d+\.\d{10,}")
 # What an evaluation draws; a picture of the same name from training, which compares models, stays.
 PICTURES = {
     "accuracy_against_eps.png": "Accuracy under PGD-20 against eps, on the images of the honesty checks.",
@@ -191,8 +192,11 @@ def _config_for_all(folder: Path) -> dict:
 
 
 def _content(file: Path) -> bytes | None:
-    # The last digits of an interval are another scipy's, not another claim.
-    return LONG_NUMBER.sub(lambda found: b"%.12f" % float(found[0]), file.read_bytes()) if file.is_file() else None
+    return LONG_NUMBER.sub(_shortened, file.read_bytes()) if file.is_file() else None
+
+
+def _shortened(number: re.Match[bytes]) -> bytes:
+    return repr(round(float(number[0]), 9)).encode()
 
 
 def _describe(folder: Path, provenance: Provenance, report: Report | None) -> None:

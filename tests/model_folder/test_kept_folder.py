@@ -46,7 +46,7 @@ def test_the_kept_folder_tells_what_it_always_told():
     assert info.robust_accuracy == Report.read(KEPT).evaluation.robust_accuracy
 
 
-@pytest.mark.parametrize(("change", "same"), [(2e-16, True), (1e-6, False)])
+@pytest.mark.parametrize(("change", "same"), [(1e-12, True), (1e-6, False)])
 def test_an_interval_of_another_scipy_is_the_same_claim_and_another_interval_is_not(tmp_path, change, same):
     folder = Path(shutil.copytree(MODEL_CARDS[0], tmp_path / "folder"))
     told, report = require_provenance(folder), Report.read(folder)
@@ -65,7 +65,10 @@ def test_the_kept_folder_is_written_anew_in_the_form_of_today(tmp_path):
     assert not is_as_described(folder, told, report)
     describe(folder, told, report)
     assert is_as_described(folder, told, report)
-    before, now = (json.loads((place / CONFIG).read_text()) for place in (KEPT, folder))
+    before, now = (
+        json.loads((place / CONFIG).read_text(), parse_float=lambda number: round(float(number), 9))
+        for place in (KEPT, folder)
+    )
     # Which transformers would pass twice.
     assert before["model_args"].pop("num_classes") == 10
     assert now == before
