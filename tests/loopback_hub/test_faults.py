@@ -8,6 +8,7 @@ import urllib.request
 from base64 import b64encode
 from urllib.error import HTTPError
 
+import huggingface_hub
 import pytest
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, LocalEntryNotFoundError
@@ -61,6 +62,10 @@ def test_a_hub_that_hangs_up_hides_what_is_in_the_cache(empty_hub, published, do
         download()
 
 
+@pytest.mark.skipif(
+    huggingface_hub.__version__.startswith("1."),
+    reason="clients of 1.x may close what they speak through at the first failure, and can't try again",
+)
 def test_a_hub_that_stopped_answers_nothing_more(tmp_path, waits):
     hub = HubServer()
     api = HfApi(endpoint=hub.endpoint, token=WRITE_TOKEN)
@@ -68,10 +73,9 @@ def test_a_hub_that_stopped_answers_nothing_more(tmp_path, waits):
     path = api.hf_hub_download(NAME, ".gitattributes", cache_dir=tmp_path)
     hub.stop()
     assert api.hf_hub_download(NAME, ".gitattributes", cache_dir=tmp_path) == path
-    # Some clients of 1.x close what they speak through at the first failure, and then can't try again.
-    with pytest.raises((LocalEntryNotFoundError, RuntimeError)):
+    with pytest.raises(LocalEntryNotFoundError):
         api.hf_hub_download(NAME, "config.json", cache_dir=tmp_path)
-    assert all(0 < seconds <= 8 for seconds in waits)
+    assert waits == [1, 2, 4, 8, 8]
 
 
 @pytest.mark.parametrize(
