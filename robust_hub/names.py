@@ -5,6 +5,8 @@ from pathlib import Path
 
 # By which a model's name tells where it is.
 SOURCES = ("hf-hub:", "local-dir:")
+# That intervals are told to: further digits are those of one version of scipy, and cards of all versions are compared.
+DECIMALS = 9
 # ORG/NAME, of a repository or a data set.
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 

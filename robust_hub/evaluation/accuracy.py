@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from robust_hub.names import DECIMALS
+
 # Images that a spot check attacks, where nobody says how many; here, as the command line starts without torch.
 SPOTS = 80
-DECIMALS = 9
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,6 @@ class Accuracy:
     n: int
 
     def __post_init__(self) -> None:
-        # Further digits are those of one version of scipy, and cards of all versions are compared.
         for end in ("low", "high"):
             object.__setattr__(self, end, round(getattr(self, end), DECIMALS))
 

@@ -25,15 +25,15 @@ from robust_hub.model_folder.info import ModelInfo
 from robust_hub.model_folder.loading import load_folder
 from robust_hub.model_folder.provenance import Provenance
 from robust_hub.models import PixelClassifier
-from robust_hub.names import CARD, CONFIG, CONFIG_KEY, ENTRIES, EVALUATION, EVIDENCE, HUB_ID, INFO_KEY, public
+from robust_hub.names import CARD, CONFIG, CONFIG_KEY, DECIMALS, ENTRIES, EVALUATION, EVIDENCE, HUB_ID, INFO_KEY, public
 
 try:
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 except ImportError:  # the first clients of 1.x know no entries
     EvalResultEntry = None
 
-# Older folders tell intervals with more digits than versions of scipy agree on.
-LONG_NUMBER = re.compile(rb"\d+\.\d{10,}")
+# Older folders tell intervals with more digits.
+LONG_NUMBER = re.compile(rb"\d+\.\d{%d,}" % (DECIMALS + 1))
 # What an evaluation draws; a picture of the same name from training, which compares models, stays.
 PICTURES = {
     "accuracy_against_eps.png": "Accuracy under PGD-20 against eps, on the images of the honesty checks.",
@@ -196,7 +196,7 @@ def _content(file: Path) -> bytes | None:
 
 
 def _shortened(number: re.Match[bytes]) -> bytes:
-    return repr(round(float(number[0]), 9)).encode()
+    return repr(round(float(number[0]), DECIMALS)).encode()
 
 
 def _describe(folder: Path, provenance: Provenance, report: Report | None) -> None:
