@@ -6,7 +6,7 @@
 The student is trained by N-FGSM for a quarter, half, once and twice the passes that made the small teacher, which gives
 a line of clean and of robust accuracy against price; each method is a point beside it. A run is a line of
 benchmarks/price.json; one that is there is not run again, and one that was killed goes on. `table` prints them, each
-against the N-FGSM run of the same seed that comes nearest in passes, and draws docs/price.png.
+against the N-FGSM run of the same seed, student and images that comes nearest in passes, and draws docs/price.png.
 """
 
 import sys
@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import mean, pstdev
 
 import tyro
+from datasets import load_dataset
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.running import ROOT, Trial, add_result, read_trials, run_missing
 from benchmarks.search import ADAMW, FAST, LARGE, LATE, SMALL, USUAL, resnet
+from robust_hub.files import whole_folder
 
 TRIALS, FIGURE = ROOT / "benchmarks" / "price.json", ROOT / "docs" / "price.png"
 TESTED, COLOURS = 1_000, colormaps["tab20"]
@@ -31,6 +33,7 @@ TESTED, COLOURS = 1_000, colormaps["tab20"]
 TEACHERS = 2 * 1_797_120
 NATURAL, PERTURBED = "natural images only", "few perturbed images"
 NO_TEACHER = "adversarial training"
+LITTLE = 10_000
 WIDE = resnet(channels=[48, 96, 192, 384])
 
 
@@ -45,6 +48,7 @@ class Run:
         epochs: of training.
         teacher: its name; none where there is none.
         student: with its arguments.
+        images: of the training set; all where there is no number.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Run:
     epochs: int
     teacher: str = ""
     student: tuple[str, ...] = USUAL
+    images: int | None = None
 
     @property
     def command(self) -> list[str]:
@@ -108,6 +113,13 @@ RUNS += [
     for each in RUNS
     if each.name in {f"{FAST}, 10 epochs", "RSLAD, asked once, large teacher", "RSLAD, asked once, small teacher"}
 ]
+# The same price for people with fewer images, who see each of them more often.
+RUNS += [
+    replace(each, name=f"{LITTLE:,} images, {each.name}", epochs=each.epochs * 5, images=LITTLE)
+    for each in RUNS
+    if each.name in {f"{FAST}, 10 epochs", f"{FAST}, attacked late, 12 epochs"}
+    or each.name in {"RSLAD, asked once, large teacher", "RSLAD, asked once, attacked late, large teacher"}
+]
 
 
 def run(
@@ -126,9 +138,22 @@ def run(
         seeds: how many of each.
     """
     wanted = [each for each in RUNS if not only or each.name.startswith(only)]
-    commands = {each.name: each.command for each in wanted}
-    for trial in run_missing(commands, TRIALS, output, data=cifar10, seeds=seeds):
-        add_result(TRIALS, trial)
+    for images in (None, LITTLE):
+        data = part(cifar10, images, output / "data") if images else cifar10
+        commands = {each.name: each.command for each in wanted if each.images == images}
+        for trial in run_missing(commands, TRIALS, output, data=data, seeds=seeds):
+            add_result(TRIALS, trial)
+
+
+def part(cifar10: Path, images: int, folder: Path) -> Path:
+    """Writes a data set of some of the training images and of all test images."""
+    if not folder.is_dir():
+        rows = load_dataset(str(cifar10))
+        with whole_folder(folder) as place:
+            some = rows["train"].shuffle(seed=0).select(range(images))
+            some.to_parquet(str(place / "train-00000-of-00001.parquet"))
+            rows["test"].to_parquet(str(place / "test-00000-of-00001.parquet"))
+    return folder
 
 
 def table() -> None:
@@ -139,7 +164,7 @@ def table() -> None:
         this, (clean, robust) = runs[trial.name], trial.accuracies
         cells = [trial.name, this.kind, trial.seed, str(clean), str(robust)]
         cells += [f"{trial.passes / TEACHERS:.2f}", f"{trial.seconds:,}"]
-        alone = {name for name, each in runs.items() if each.kind == NO_TEACHER and each.student == this.student}
+        alone = {name for name, each in runs.items() if each.kind == NO_TEACHER and same_task(each, this)}
         line = [other for other in trials if other.name in alone and other.seed == trial.seed]
         if this.kind == NO_TEACHER or not line:
             rows.append([*cells, "", "", ""])
@@ -148,7 +173,12 @@ def table() -> None:
         rows.append([*cells, nearest.name, *map(str, trial.against(nearest))])
     headers = ["method", "the student sees", "seed", "clean %", "PGD-50 %", "passes over the small teacher's", "s"]
     print(tabulate(rows, [*headers, "against", "clean", "robust"], tablefmt="github", disable_numparse=True))
-    draw([trial for trial in trials if runs[trial.name].student == USUAL], runs)
+    draw([trial for trial in trials if same_task(runs[trial.name], RUNS[0])], runs)
+
+
+def same_task(one: Run, other: Run) -> bool:
+    """Tells whether two runs taught the same student from the same images."""
+    return (one.student, one.images) == (other.student, other.images)
 
 
 def points_of(trials: list[Trial], place: int) -> dict[str, tuple[float, float, float]]:
