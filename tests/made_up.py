@@ -1,5 +1,6 @@
 """Models that nobody needs, with their facts, reports and folders."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from robust_hub.losses import cross_entropy
 from robust_hub.model_folder import Provenance, TrainingCost, add_evaluation, describe, require_provenance, save
 from robust_hub.model_folder.saving import PICTURES
 from robust_hub.models import PixelClassifier, create_classifier
-from robust_hub.names import EVIDENCE
+from robust_hub.names import DECIMALS, EVIDENCE
 from robust_hub.threats import parse_threat
 
 CNN = {"layers": [1, 1, 1, 1], "channels": [4, 4, 4, 16]}
@@ -72,6 +73,11 @@ def report(classifier: PixelClassifier, label_names: list[str], *, flagged: bool
         hardware="a machine",
         versions={"timm": "1"},
     )
+
+
+def told_in(file: Path) -> dict:
+    """Reads JSON; older files tell intervals with more digits than versions of scipy agree on."""
+    return json.loads(file.read_text(), parse_float=lambda number: round(float(number), DECIMALS))
 
 
 def saved(folder: Path, classifier: PixelClassifier) -> Path:

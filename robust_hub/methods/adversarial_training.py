@@ -63,7 +63,7 @@ class AdversarialTraining(Objective):
         adversarial = self.options.attack(threat)(self.student, images, labels) if threat.eps else images
         total = cross_entropy(self.student(adversarial), labels).mean()
         terms = {"adversarial_cross_entropy": total.detach()}
-        if isinstance(self.options, OneStepOptions) and self.options.linearity_weight:
+        if isinstance(self.options, OneStepOptions) and self.options.linearity_weight and threat.eps:
             bend = nonlinearity(self.student, images, labels, threat)
             total = total + self.options.linearity_weight * bend
             terms["nonlinearity"] = bend.detach()

@@ -98,7 +98,7 @@ class RSLAD(Objective):
             of_clean = self._asked(images) if options.target == "perturbed" else target
             terms["clean"] = distillation(each, of_clean, options.temperature).mean()
             total = total + options.clean_weight * terms["clean"]
-        if options.linearity_weight:
+        if options.linearity_weight and threat.eps:
             terms["nonlinearity"] = nonlinearity(self.student, images, labels, threat)
             total = total + options.linearity_weight * terms["nonlinearity"]
         return Losses(total, {name: term.detach() for name, term in terms.items()})

@@ -82,6 +82,18 @@ def test_before_the_attack_begins_images_are_seen_once_as_they_are(create_smooth
     assert 0.5 < moved[1] <= 1 + 1e-4
 
 
+@pytest.mark.parametrize("name", ["n-fgsm", "rslad"])
+def test_the_guard_of_one_step_takes_no_passes_before_the_attack_begins(create_smooth, labels, name):
+    student, images = create_smooth(), torch.full((6, 3, 8, 8), 0.5)
+    objective = METHODS[name](student, Teacher(create_smooth()), Linf(0.1), delay=0.5, linearity_weight=1.0)
+    objective.steps = 8
+    before = student.passes.forward
+    objective(images, labels)
+    assert student.passes.forward == before + 6
+    objective.step = 4
+    assert "nonlinearity" in objective(images, labels).terms
+
+
 @pytest.mark.parametrize("shares", [{"eps_warmup": 1.5}, {"delay": -0.1}, {"delay": 0.6, "eps_warmup": 0.5}], ids=str)
 def test_shares_beyond_the_run_are_refused(shares):
     with pytest.raises(ValueError, match=r"NFGSM needs delay and eps_warmup to be shares of the run, together at most"):

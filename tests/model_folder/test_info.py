@@ -1,6 +1,5 @@
 """What a stranger claims is refused where it can't be."""
 
-import json
 import math
 from pathlib import Path
 
@@ -8,15 +7,14 @@ import pytest
 
 from robust_hub.errors import CheckpointError
 from robust_hub.model_folder import ModelInfo
+from tests.made_up import told_in
 
 FOLDER = Path(__file__).parents[2] / "model_cards" / "small_cnn_grey.trades_linf0.1_digits"
 
 
 @pytest.fixture
 def told() -> dict:
-    # It tells intervals with more digits than versions of scipy agree on.
-    config = json.loads((FOLDER / "config.json").read_text(), parse_float=lambda number: round(float(number), 9))
-    return config["robustness"]["claim"]
+    return told_in(FOLDER / "config.json")["robustness"]["claim"]
 
 
 def test_a_claim_of_ours_is_read_and_written_again(told):

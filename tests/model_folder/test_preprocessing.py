@@ -13,7 +13,7 @@ from robust_hub import hub
 from robust_hub.errors import CheckpointError
 from robust_hub.evaluation import Report
 from robust_hub.models import Preprocessing, create_classifier, with_mlp_head
-from tests.made_up import CNN, saved
+from tests.made_up import CNN, saved, told_in
 
 KEPT = Path(__file__).parent / "published_form"
 TIMMS = {"crop_pct": 0.9, "crop_mode": "squash", "interpolation": "bicubic"}
@@ -81,15 +81,11 @@ CROPPED = Preprocessing((1, 32, 32), 0.875, "center", "bicubic")
 
 
 def test_an_evaluation_keeps_how_its_images_were_made_and_one_of_before_tells_nothing(kept):
-    def told() -> dict:
-        # It tells intervals with more digits than versions of scipy agree on.
-        return json.loads((kept / "evaluation.json").read_text(), parse_float=lambda number: round(float(number), 9))
-
-    before = told()
+    before = told_in(kept / "evaluation.json")
     report = Report.read(kept)
     report.write(kept)
     assert report.preprocessing is None
-    assert told() == before
+    assert told_in(kept / "evaluation.json") == before
     replace(report, preprocessing=CROPPED).write(kept)
     assert Report.read(kept).preprocessing == CROPPED
 
