@@ -9,6 +9,7 @@ benchmarks/price.json; one that is there is not run again, and one that was kill
 against the N-FGSM run of the same seed, student and images that comes nearest in passes, and draws docs/price.png.
 """
 
+import json
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,8 +34,10 @@ TESTED, COLOURS = 1_000, colormaps["tab20"]
 TEACHERS = 2 * 1_797_120
 NATURAL, PERTURBED = "natural images only", "few perturbed images"
 NO_TEACHER = "adversarial training"
-LITTLE = 10_000
+LITTLE, OFTEN = 10_000, 5
 WIDE = resnet(channels=[48, 96, 192, 384])
+SHAPE = {"patch_size": 2, "dims": [32, 64, 128, 256], "depths": [2, 2, 4, 2]}
+CONVNEXT = ("--student", "convnext_atto", "--student-args", json.dumps(SHAPE), *ADAMW)
 
 
 @dataclass(frozen=True)
@@ -107,18 +110,21 @@ RUNS = [
     fast(20),
     fast(40),
 ]
-# The two that decide, with a student of twice the weights.
-RUNS += [
-    replace(each, name=f"wide, {each.name}", student=WIDE)
-    for each in RUNS
-    if each.name in {f"{FAST}, 10 epochs", "RSLAD, asked once, large teacher", "RSLAD, asked once, small teacher"}
+DECISIVE = [
+    each for each in RUNS if each.name.startswith((f"{FAST}, 10 epochs", f"{FAST}, attacked late", "RSLAD, asked once"))
 ]
+# The same with a student of twice the weights, and with one of another kind, which learns more slowly.
+RUNS += [replace(each, name=f"wide, {each.name}", student=WIDE) for each in DECISIVE]
+RUNS += [replace(each, name=f"ConvNeXt, {each.name}", student=CONVNEXT) for each in DECISIVE]
 # The same price for people with fewer images, who see each of them more often.
 RUNS += [
-    replace(each, name=f"{LITTLE:,} images, {each.name}", epochs=each.epochs * 5, images=LITTLE)
-    for each in RUNS
-    if each.name in {f"{FAST}, 10 epochs", f"{FAST}, attacked late, 12 epochs"}
-    or each.name in {"RSLAD, asked once, large teacher", "RSLAD, asked once, attacked late, large teacher"}
+    replace(
+        each,
+        name=f"{LITTLE:,} images, {each.name.replace(f'{each.epochs} epochs', f'{OFTEN * each.epochs} epochs')}",
+        epochs=OFTEN * each.epochs,
+        images=LITTLE,
+    )
+    for each in DECISIVE
 ]
 
 
