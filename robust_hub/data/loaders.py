@@ -48,7 +48,7 @@ class Loader(Protocol):
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        """Yields images and labels, and target gradients or a teacher's predictions where there are any."""
+        """Yields images and labels, and target gradients or a teacher's answers where there are any."""
         ...
 
 
@@ -62,7 +62,7 @@ def training_loader(
     device: torch.device,
     shard: Shard = WHOLE,
     stored: np.ndarray | None = None,
-    predictions: Tensor | None = None,
+    answers: Tensor | None = None,
 ) -> Loader:
     """Makes a loader that shuffles, augments and drops the last incomplete batch.
 
@@ -76,7 +76,7 @@ def training_loader(
         device: where the images of a small set live.
         shard: this process's part of a batch.
         stored: rows k c h w, maps that are cropped and mirrored like the image of their row and come third in a batch.
-        predictions: n k, of each image, which come third in a batch; read when a batch is made.
+        answers: n w, a teacher's about each image, which come third in a batch; read when a batch is made.
 
     Raises:
         ValueError: when a batch has more images than the split, or does not divide into the shard's parts, or something
@@ -93,7 +93,7 @@ def training_loader(
     if augmentation == "usual":
         raise ValueError("the augmentation must be named here, got usual; ask with_augmentation what that is")
     third = "" if stored is None else "stored target gradients"
-    third = third if predictions is None else "predictions that a teacher is asked for once"
+    third = third if answers is None else "what a teacher is asked once"
     if augmentation.startswith("resized-crop"):
         if third:
             raise ValueError(
@@ -113,7 +113,7 @@ def training_loader(
         return Streamed(plan, padded_crops(images, _labels(rows)), device, threads_of(shard))
     maps = None if stored is None else _Stored(stored, np.asarray(rows["row"][:]))
     crops = all_crops(_together(images, fit).to(device))
-    return _InMemory(crops, _labels(rows).to(device), plan, maps, predictions)
+    return _InMemory(crops, _labels(rows).to(device), plan, maps, answers)
 
 
 def evaluation_loader(
@@ -169,7 +169,7 @@ class _InMemory:
     labels: Tensor
     plan: Cropped
     stored: "_Stored | None"
-    predictions: Tensor | None
+    answers: Tensor | None
 
     def set_epoch(self, epoch: int) -> None:
         self.plan.epoch = epoch
@@ -181,8 +181,8 @@ class _InMemory:
         for chosen, *drawn in self.plan:
             images = _to_float(crop_and_flip(self.crops, chosen, *drawn))
             maps = self.stored.maps(chosen, *drawn) if self.stored else ()
-            predictions = () if self.predictions is None else (self.predictions[chosen.cpu()].to(chosen.device),)
-            yield images, self.labels[chosen], *maps, *predictions
+            answers = () if self.answers is None else (self.answers[chosen.cpu()].to(chosen.device),)
+            yield images, self.labels[chosen], *maps, *answers
 
 
 @dataclass

@@ -5,6 +5,7 @@ from .adversarial_training import NFGSMOptions as NFGSMOptions
 from .adversarial_training import PGDOptions as PGDOptions
 from .ard import ARD as ARD
 from .ard import ARDOptions as ARDOptions
+from .base import AsksOnce as AsksOnce
 from .base import AttackOptions as AttackOptions
 from .base import Losses as Losses
 from .base import Objective as Objective

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +73,6 @@ class Objective(nn.Module, ABC):
         needs_second_derivatives: whether its loss is made of gradients.
         attacks_in_one_step: whether it trains under a single step, which a student may learn to fool all of a sudden.
         takes_soft_labels: whether labels may be probabilities of the classes, as those of mixed images are.
-        asks_teacher_once: whether the teacher's predictions for the training images come third in a batch.
     """
 
     student: PixelClassifier
@@ -81,7 +80,6 @@ class Objective(nn.Module, ABC):
     steps: int = 1
     attacks_in_one_step: bool = False
     takes_soft_labels: bool = True
-    asks_teacher_once: bool = False
     needs_second_derivatives: ClassVar[bool] = False
 
     def passes(self) -> dict[str, Passes]:
@@ -105,6 +103,21 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def forward(self, images: Images, labels: Targets, *extras: Tensor) -> Losses:
         """Computes the loss of a batch; `extras` is what a loader gives beside images and labels."""
+
+
+@runtime_checkable
+class AsksOnce(Protocol):
+    """An objective whose teacher may be asked before training, once about each image.
+
+    Attributes:
+        asked_once: how many numbers are asked for, which come third in a batch; 0 where it is asked at each step.
+    """
+
+    asked_once: int
+
+    def ask(self, images: Images) -> Tensor:
+        """Gives these numbers, n `asked_once`."""
+        ...
 
 
 def check_same_task(student: PixelClassifier, teacher: Teacher) -> None:

@@ -100,7 +100,7 @@ def open_loaders(
     threat: Threat,
     classifier: PixelClassifier,
     stored: Path | None = None,
-    predictions: Tensor | None = None,
+    answers: Tensor | None = None,
 ) -> Loaders:
     """Makes the loaders for what a classifier takes, all but that of validation.
 
@@ -114,7 +114,8 @@ def open_loaders(
         threat: what is to be withstood.
         classifier: whose images and classes they should fit.
         stored: a .npy of a target gradient for each training image and class, which training batches then bring along.
-        predictions: n k, of each training image, which training batches bring along; may be filled in later.
+        answers: n w, a teacher's about each training image, which training batches bring along; may be filled in
+            later.
 
     Raises:
         ValueError: when the stored gradients do not fit, or a batch or the channels do not.
@@ -132,7 +133,7 @@ def open_loaders(
             augmentation=source.augmentation,
             seed=training.seed,
             stored=None if stored is None else _read_stored(stored, data, classifier),
-            predictions=predictions,
+            answers=answers,
             fit=classifier.preprocessing,
             device=accelerator.device,
             shard=shard,

@@ -15,7 +15,7 @@ from robust_hub.attacks import PGD
 from robust_hub.data import Data, Loader, Source, batch_size_for, evaluation_loader, load_data, split_sha256, subset
 from robust_hub.evaluation import evaluate_loader, find_class_order, reorder_logits
 from robust_hub.launch import check_output, claim_output, end_training, identity_of, make_accelerator
-from robust_hub.methods import Objective
+from robust_hub.methods import AsksOnce, Objective
 from robust_hub.model_folder import ModelFolder, load_folder, load_with_new_head, short_name
 from robust_hub.models import PixelClassifier, Teacher, check_channels
 from robust_hub.names import STUDENT
@@ -112,12 +112,10 @@ class TrainingRun:
             head = self._head_to_learn(student)
         descent = config.training.descent(from_model=starts_from is not None)
         training = replace(config.training, **descent._asdict())
-        asks_once = objective is not None and objective.asks_teacher_once
         # Filled in once the teacher is ready.
-        predictions = torch.zeros(len(self.data.train), self.data.num_classes) if asks_once else None
-        loaders = open_loaders(
-            accelerator, self.data, config.source, training, self.threat, student, stored, predictions
-        )
+        width = objective.asked_once if isinstance(objective, AsksOnce) else 0
+        answers = torch.zeros(len(self.data.train), width) if width else None
+        loaders = open_loaders(accelerator, self.data, config.source, training, self.threat, student, stored, answers)
         # Before anything is written, as a batch may be too small or too large.
         plan = estimate_cost(accelerator, objective, loaders.train, training) if objective else None
         validation = plan_validation(plan.passes, len(self.data.validation), training.epochs) if plan else None
@@ -138,8 +136,8 @@ class TrainingRun:
             self._warn_unless_robust(student, "teacher with its new head")
         elif self.teacher is not None:
             self._prepare_teacher(self.teacher, loaders.source)
-        if predictions is not None:
-            self._ask_once(student, loaders.source, predictions)
+        if isinstance(objective, AsksOnce) and answers is not None:
+            self._ask_once(objective, student, loaders.source, answers)
         if objective is None or validation is None:
             state = self._only_head(student)
         else:
@@ -225,15 +223,15 @@ class TrainingRun:
         head = replace(head, training=replace(head.training, seed=self.config.training.seed))
         self.seconds_before += fit_head(self.accelerator, head, self.data.train, source, place)
 
-    def _ask_once(self, student: PixelClassifier, source: Source, predictions: Tensor) -> None:
-        """Fills in the teacher's mean prediction for each training image, as it is and mirrored."""
+    def _ask_once(self, objective: AsksOnce, student: PixelClassifier, source: Source, answers: Tensor) -> None:
+        """Fills in the teacher's mean answer about each training image, as it is and mirrored."""
         teacher, rows, begun = self.require_teacher(), self.data.train, time.perf_counter()
-        file = self.config.output.folder / "predictions" / "predictions.npy"
-        views, width = views_of(source), self.data.num_classes
-        logits, earlier = compute_outputs(
-            self.accelerator, teacher, teacher, rows, student.preprocessing, width=width, views=views, file=file
+        file = self.config.output.folder / "answers" / "answers.npy"
+        views, fit = views_of(source), student.preprocessing
+        outputs, earlier = compute_outputs(
+            self.accelerator, teacher, objective.ask, rows, fit, width=objective.asked_once, views=views, file=file
         )
-        predictions.copy_(torch.from_numpy(logits.mean(0)))
+        answers.copy_(torch.from_numpy(outputs.mean(0)))
         self.seconds_before += earlier + time.perf_counter() - begun
 
     def _only_head(self, student: PixelClassifier) -> TrainState:

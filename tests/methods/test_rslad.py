@@ -56,6 +56,25 @@ def test_a_teacher_that_was_asked_once_is_not_asked_again(create_smooth, by_hand
     assert teacher.passes.forward == 0
 
 
+@pytest.mark.parametrize("target", ["clean", "perturbed", "once"])
+def test_features_under_attack_are_led_to_those_of_the_teacher(create_smooth, by_hand, images, labels, target):
+    student, teacher = create_smooth().double(), Teacher(create_smooth().double())
+    options = RSLADOptions(target=target, feature_weight=3.0, noise=0.0)
+    rslad = RSLAD(student, teacher, Linf(EPS), options).double()
+    learnt, taught = by_hand(student), by_hand(teacher.classifier)
+    assert rslad.projection is not None
+    weight, bias = (each.detach().numpy() for each in rslad.projection.parameters())
+    answers = [rslad.ask(images.double())] if target == "once" else []
+    losses = rslad(images.double(), labels, *answers)
+    expected = 0.0
+    for image in images.double().numpy():
+        moved = stepped(by_hand, student, image, learnt.probabilities(image) - taught.probabilities(image))
+        own, wanted = weight @ learnt.features(moved) + bias, taught.features(moved if target == "perturbed" else image)
+        expected += (1 - own @ wanted / np.linalg.norm(own) / np.linalg.norm(wanted)) / len(images)
+    assert losses.terms["feature_distance"].item() == pytest.approx(expected, rel=1e-6)
+    assert losses.total.item() == pytest.approx((losses.terms["divergence"] + 3 * expected).item(), rel=1e-6)
+
+
 def test_the_clean_term_is_weighed_beside_it(create_smooth, by_hand, images, labels):
     student, teacher = create_smooth().double(), create_smooth().double()
     taught, learnt = by_hand(teacher), by_hand(student)
@@ -80,6 +99,7 @@ def test_the_step_starts_from_noise_and_sees_the_student_in_eval_mode(create_cnn
     ("options", "message"),
     [
         ({"clean_weight": -0.1}, r"RSLAD needs clean_weight >= 0, got -0\.1"),
+        ({"feature_weight": -1.0}, r"RSLAD needs feature_weight >= 0, got -1\.0"),
         ({"temperature": 0.0}, r"RSLAD needs temperature >= 0\.1, got 0\.0"),
     ],
 )

@@ -488,7 +488,7 @@ def test_a_teacher_is_asked_once_about_each_image_and_its_mirror_image(tmp_path,
     transfer.rslad(asked, once)
     run, student, _ = transfer.open_transfer(config(teacher, tmp_path / "other"), once)
     images = torch.cat([images for images, _ in run.training_images(student)])
-    predictions = np.load(tmp_path / "run" / "predictions" / "predictions.npy")
+    predictions = np.load(tmp_path / "run" / "answers" / "answers.npy")
     for view, shown in enumerate((images, images.flip(3))):
         # float32 sums in another order.
         np.testing.assert_allclose(predictions[view], run.require_teacher()(shown).numpy(), rtol=1e-4, atol=1e-5)
