@@ -168,6 +168,18 @@ VARIANTS = [
         *("--target", "once", *LATE, "--step-size", "1.25"),
         price=10 / 3,
     ),
+    rslad(
+        "asked once, attacked late, features",
+        "they say more of an image than ten logits",
+        *("--target", "once", *LATE, "--feature-weight", "10"),
+        price=10 / 3,
+    ),
+    rslad(
+        "asked once, attacked late, features, a longer step",
+        "what is won in clean accuracy, traded for robustness",
+        *("--target", "once", *LATE, "--feature-weight", "10", "--step-size", "1.25"),
+        price=10 / 3,
+    ),
     rslad("AdamW", "the gradient terms need it; does this?", *ADAMW),
     rslad("SiLU", "a smooth student follows a step better", student=resnet(act_layer="silu")),
     rslad("half as wide again", "a larger student at the same passes", student=resnet(channels=[48, 96, 192, 384])),
