@@ -93,7 +93,7 @@ def training_loader(
     if augmentation == "usual":
         raise ValueError("the augmentation must be named here, got usual; ask with_augmentation what that is")
     third = "" if stored is None else "stored target gradients"
-    third = third if answers is None else "what a teacher is asked once"
+    third = third if answers is None else "answers that a teacher is asked for once"
     if augmentation.startswith("resized-crop"):
         if third:
             raise ValueError(

@@ -259,15 +259,13 @@ def test_stored_maps_go_the_way_of_the_image_of_their_row(numbered, augmentation
         torch.testing.assert_close(maps, torch.stack([images, -images], 1), rtol=1e-6, atol=1e-6)
 
 
-def test_predictions_come_third_however_the_image_is_cropped(numbered):
-    predictions = torch.zeros(len(numbered), 2)
-    loader = training_loader(
-        numbered, FIT, batch_size=4, augmentation="crop-flip", seed=0, device=CPU, predictions=predictions
-    )
+def test_answers_come_third_however_the_image_is_cropped(numbered):
+    answers = torch.zeros(len(numbered), 2)
+    loader = training_loader(numbered, FIT, batch_size=4, augmentation="crop-flip", seed=0, device=CPU, answers=answers)
     # Whoever makes them may do so after the loader is made.
-    predictions += torch.tensor(numbered["label"])[:, None]
-    for _, labels, predicted in loader:
-        assert predicted.tolist() == [[label, label] for label in labels.tolist()]
+    answers += torch.tensor(numbered["label"])[:, None]
+    for _, labels, answered in loader:
+        assert answered.tolist() == [[label, label] for label in labels.tolist()]
 
 
 def test_stored_maps_need_a_set_that_fits_into_memory(numbered, monkeypatch):
@@ -277,10 +275,10 @@ def test_stored_maps_need_a_set_that_fits_into_memory(numbered, monkeypatch):
         training_loader(numbered, FIT, batch_size=4, augmentation="none", seed=0, device=CPU, stored=stored)
 
 
-def test_predictions_for_a_whole_image_are_none_for_a_resized_crop(numbered):
+def test_answers_about_a_whole_image_are_none_for_a_resized_crop(numbered):
     with pytest.raises(ValueError, match=r"a teacher is asked for once can't follow a resized crop, .*; say crop-flip"):
         training_loader(
-            numbered, FIT, batch_size=4, augmentation="resized-crop", seed=0, device=CPU, predictions=torch.zeros(11, 2)
+            numbered, FIT, batch_size=4, augmentation="resized-crop", seed=0, device=CPU, answers=torch.zeros(11, 2)
         )
 
 
