@@ -107,6 +107,12 @@ RUNS = [
         11,
         *("rslad", "--target", "once", "--eps-warmup", "0", *LATE, "--step-size", "1.25", "--feature-weight", "10"),
     ),
+    *taught(
+        "RSLAD, asked once, attacked late by eps, features",
+        PERTURBED,
+        11,
+        *("rslad", "--target", "once", "--eps-warmup", "0", *LATE, "--feature-weight", "10"),
+    ),
     *taught("RSLAD", PERTURBED, 8, "rslad", "--eps-warmup", "0.3"),
     *taught("RRM", NATURAL, 13, "rrm", "--projection"),
     *taught("MixACM", NATURAL, 13, "mixacm"),
