@@ -12,7 +12,7 @@ from recipes.compare import compare
 from robust_hub.hub import left_out, list_models
 
 ROOT = Path(__file__).parents[2]
-LIKE = ROOT / "model_cards" / "resnet10t.pag_linf8_cifar10"
+LIKE = ROOT / "model_cards" / "resnet10t.rslad_linf8_cifar10"
 GOOD = (LIKE / "config.json").read_bytes()
 NESTED = b"[" * 900 + b"]" * 900
 BAD = {
@@ -85,7 +85,7 @@ def folder(tmp_path_factory):
             (folder / name / "README.md").symlink_to(card)
         elif card is not None:
             (folder / name / "README.md").write_bytes(card)
-    published = b'"robust-hub/resnet10t.pag_linf8_cifar10",\n    "pictures"'
+    published = b'"robust-hub/resnet10t.rslad_linf8_cifar10",\n    "pictures"'
     nowhere = GOOD.replace(published, rb'"a/b\"); import os #", "pictures"')
     assert nowhere != GOOD
     (folder / "cardless" / "config.json").write_bytes(nowhere)
@@ -136,7 +136,7 @@ def test_a_bad_card_costs_itself_and_no_other(compared):
 
 def test_only_what_can_be_a_name_on_the_hub_is_to_be_copied(folder, compared):
     text = (folder / "index.html").read_text(encoding="utf-8")
-    load = "timm.create_model(&#34;hf-hub:robust-hub/resnet10t.pag_linf8_cifar10&#34;, pretrained=True).eval()"
+    load = "timm.create_model(&#34;hf-hub:robust-hub/resnet10t.rslad_linf8_cifar10&#34;, pretrained=True).eval()"
     assert text.count(f'value="import timm; model = {load}"') == text.count('class="copy"') == len(CARDS) - 1
     assert "import os" not in text
 

@@ -12,7 +12,7 @@ from robust_hub.leaderboard import model_table
 from robust_hub.leaderboard.table import pareto_front, ranks
 
 ROOT = Path(__file__).parents[2]
-LIKE = ROOT / "model_cards" / "resnet10t.pag_linf8_cifar10"
+LIKE = ROOT / "model_cards" / "resnet10t.rslad_linf8_cifar10"
 
 
 @pytest.fixture(scope="module")

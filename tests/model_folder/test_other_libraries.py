@@ -85,7 +85,7 @@ def named(name: str) -> Path:
     return ROOT / "model_cards" / name
 
 
-@pytest.mark.parametrize("name", ["new", "resnet10t.igam_linf8_cifar10", "resnet18_cifar.nfgsm_linf8_cifar10"])
+@pytest.mark.parametrize("name", ["new", "resnet10t.rslad_linf8_cifar10", "resnet18_cifar.nfgsm_linf8_cifar10"])
 def test_timm_transformers_and_we_label_photos_alike(transformers, request, photos, name):
     folder = request.getfixturevalue(name) if name == "new" else named(name)
     assert f'pipeline("image-classification", model="{require_provenance(folder).repository or "FOLDER"}")' in (
