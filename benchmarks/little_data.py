@@ -78,7 +78,7 @@ SMALL = [
     Recipe("N-FGSM from robust weights", (*FAST, "--student", "{robust}"), best=True),
     Recipe(
         "RSLAD into another network",
-        ("transfer.py", "rslad", "--eps-warmup", "0", "--teacher", "{linear probe}", *OTHER),
+        ("transfer.py", "rslad", "--eps-warmup", "0", "--feature-weight", "0", "--teacher", "{linear probe}", *OTHER),
         UNTRAINED,
         best=True,
     ),
@@ -97,7 +97,17 @@ PHOTOS = [
     Recipe("N-FGSM from robust weights at 32 px", (*FAST, "--student", "{robust}")),
     Recipe(
         "RSLAD from that into another network at 224 px",
-        ("transfer.py", "rslad", "--eps-warmup", "0", "--teacher", "{N-FGSM from robust weights at 32 px}", *MOBILE),
+        (
+            "transfer.py",
+            "rslad",
+            "--eps-warmup",
+            "0",
+            "--feature-weight",
+            "0",
+            "--teacher",
+            "{N-FGSM from robust weights at 32 px}",
+            *MOBILE,
+        ),
         LONG,
     ),
     Recipe("N-FGSM of that network from nothing", (*FAST, *MOBILE), LONG),

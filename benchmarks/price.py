@@ -34,6 +34,8 @@ TESTED, COLOURS = 1_000, colormaps["tab20"]
 TEACHERS = 2 * 1_797_120
 NATURAL, PERTURBED = "natural images only", "few perturbed images"
 NO_TEACHER = "adversarial training"
+# Predictions without features.
+ALONE = ("rslad", "--feature-weight", "0")
 LITTLE, OFTEN = 10_000, 5
 WIDE = resnet(channels=[48, 96, 192, 384])
 SHAPE = {"patch_size": 2, "dims": [32, 64, 128, 256], "depths": [2, 2, 4, 2]}
@@ -88,18 +90,18 @@ RUNS = [
     fast(10),
     # What helps one side may help the other.
     Run(f"{FAST}, attacked late, 12 epochs", NO_TEACHER, ("adversarial_training.py", "n-fgsm", *LATE), 12),
-    *taught("RSLAD, asked once", PERTURBED, 9, "rslad", "--target", "once", "--eps-warmup", "0.3"),
+    *taught("RSLAD, asked once", PERTURBED, 9, *ALONE, "--target", "once", "--eps-warmup", "0.3"),
     *taught(
         "RSLAD, asked once, a longer step",
         PERTURBED,
         9,
-        *("rslad", "--target", "once", "--eps-warmup", "0.3", "--step-size", "1.5"),
+        *(*ALONE, "--target", "once", "--eps-warmup", "0.3", "--step-size", "1.5"),
     ),
     *taught(
         "RSLAD, asked once, attacked late",
         PERTURBED,
         11,
-        *("rslad", "--target", "once", "--eps-warmup", "0", *LATE, "--step-size", "1.25"),
+        *(*ALONE, "--target", "once", "--eps-warmup", "0", *LATE, "--step-size", "1.25"),
     ),
     *taught(
         "RSLAD, asked once, attacked late, features",
@@ -113,7 +115,7 @@ RUNS = [
         11,
         *("rslad", "--target", "once", "--eps-warmup", "0", *LATE, "--feature-weight", "10"),
     ),
-    *taught("RSLAD", PERTURBED, 8, "rslad", "--eps-warmup", "0.3"),
+    *taught("RSLAD", PERTURBED, 8, *ALONE, "--eps-warmup", "0.3"),
     *taught("RRM", NATURAL, 13, "rrm", "--projection"),
     *taught("MixACM", NATURAL, 13, "mixacm"),
     *taught("two-point", PERTURBED, 5, "two-point", *ADAMW),

@@ -99,11 +99,12 @@ def rslad(
     *words: str,
     price: float = 5,
     warmup: float = 0,
+    features: float = 0,
     teacher: str = LARGE,
     student: tuple[str, ...] = USUAL,
 ) -> Variant:
-    """A variant of one-step distillation, with the whole eps at once unless it is said over which share it grows."""
-    command = ("transfer.py", "rslad", "--eps-warmup", str(warmup), *words)
+    """A variant of one-step distillation, with the whole eps at once and by predictions alone unless it is said."""
+    command = ("transfer.py", "rslad", "--eps-warmup", str(warmup), "--feature-weight", str(features), *words)
     return Variant(f"rslad, {name}", why, command, price, teacher, student)
 
 
@@ -171,14 +172,16 @@ VARIANTS = [
     rslad(
         "asked once, attacked late, features",
         "they say more of an image than ten logits",
-        *("--target", "once", *LATE, "--feature-weight", "10"),
+        *("--target", "once", *LATE),
         price=10 / 3,
+        features=10,
     ),
     rslad(
         "asked once, attacked late, features, a longer step",
         "what is won in clean accuracy, traded for robustness",
-        *("--target", "once", *LATE, "--feature-weight", "10", "--step-size", "1.25"),
+        *("--target", "once", *LATE, "--step-size", "1.25"),
         price=10 / 3,
+        features=10,
     ),
     rslad("AdamW", "the gradient terms need it; does this?", *ADAMW),
     rslad("SiLU", "a smooth student follows a step better", student=resnet(act_layer="silu")),

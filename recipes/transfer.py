@@ -1,4 +1,4 @@
-"""Passes a robust teacher's robustness on to a student of any timm architecture, without adversarial training.
+"""Passes a robust teacher's robustness on to a student of any timm architecture.
 
     accelerate launch recipes/transfer.py rrm --teacher hf-hub:ORG/NAME --student convnext_atto \
         --student-args '{"patch_size": 2}' --projection --data FOLDER --output runs/student
@@ -107,7 +107,7 @@ def rrm(config: Config, options: RRMOptions = RRMOptions()):
 
 
 def rslad(config: Config, options: RSLADOptions = RSLADOptions()):
-    """Makes the student's predictions those of the teacher one step up their divergence: strong, and nearly cheap."""
+    """Makes the student's predictions and features the teacher's one step up their divergence: strong, nearly cheap."""
     return transfer(config, options, lambda student, run: RSLAD(student, run.require_teacher(), run.threat, options))
 
 
@@ -135,11 +135,11 @@ def digits(output: Path = Path("runs/digits"), *, resume: bool = False) -> None:
     """Shows the point in minutes on two CPU cores: a small vision transformer learns from a small CNN.
 
     Args:
-        output: where the two runs write: OUTPUT/plain and OUTPUT/igam.
+        output: where the two runs write: OUTPUT/plain and OUTPUT/rslad.
         resume: goes on with a run that was killed.
     """
     # Of the two runs, the second may not have begun.
-    second = Output(output / "igam", resume and (output / "igam").exists())
+    second = Output(output / "rslad", resume and (output / "rslad").exists())
     config = Config(
         teacher=DIGITS_TEACHER,
         student="vit_tiny_patch16_224",
@@ -151,10 +151,13 @@ def digits(output: Path = Path("runs/digits"), *, resume: bool = False) -> None:
     )
     run, student, _ = open_transfer(config, PlainOptions())
     baseline = run.train(student, Plain(student))
-    longer = replace(config, output=second, training=replace(config.training, epochs=60))
-    options = IGAMOptions(weight=50.0, divergence_weight=0.0, logit_weight=1.0, cross_entropy_weight=1.0, noise=0.1)
+    longer = replace(config, output=second, training=replace(config.training, epochs=60, batch_size=128, lr=5e-3))
+    options = RSLADOptions(target="once", eps_warmup=0.5)
     transfer(
-        longer, options, lambda student, run: IGAM(student, run.require_teacher(), options), compare_with=[baseline]
+        longer,
+        options,
+        lambda student, run: RSLAD(student, run.require_teacher(), run.threat, options),
+        compare_with=[baseline],
     )
 
 

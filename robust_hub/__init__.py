@@ -1,4 +1,4 @@
-"""Robust image classifiers for timm, and recipes that pass their robustness on without adversarial training.
+"""Robust image classifiers for timm, and recipes that pass robustness on, by natural images or one perturbed each.
 
 Importing this package loads nothing heavy. It registers its architectures with timm as soon as that is imported.
 """

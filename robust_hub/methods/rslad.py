@@ -1,4 +1,4 @@
-"""One-step robust distillation: the teacher's predictions under an attack of one step."""
+"""One-step robust distillation: the teacher's predictions and features under an attack of one step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +32,8 @@ class RSLADOptions(OneStepOptions):
             the image and its mirror image before it is cropped, for which the teacher is asked once, before training: a
             step then costs what one of N-FGSM does, however large the teacher.
         feature_weight: of the cosine distance between the teacher's features and those of the student under attack,
-            behind a linear layer that learns with it and is not published.
+            behind a linear layer that learns with it and is not published; 5.4 points more accurate and 2.5 more robust
+            students came of it on CIFAR-10, for no pass more (docs/results.md).
         clean_weight: of the divergence on images as they are, beside the one on perturbed images.
         temperature: divides the logits of both before the softmax of the loss.
     """
@@ -41,13 +42,13 @@ class RSLADOptions(OneStepOptions):
     eps_warmup: float = 0.3
     direction: Direction = "divergence"
     target: Target = "clean"
-    feature_weight: float = 0.0
+    feature_weight: float = 10.0
     clean_weight: float = 0.0
     temperature: float = 1.0
 
 
 class RSLAD(Objective):
-    """The divergence of the student's predictions from the teacher's, at images one step up that divergence.
+    """The divergence of the student's predictions from the teacher's, at images one step up it, and that of features.
 
     An image takes two passes of the student each way, and none to three forward passes of the teacher. The student
     learns from images moved along its own gradient alone, unless clean ones are weighed in.
@@ -64,9 +65,9 @@ class RSLAD(Objective):
     Source: Zi et al., ICCV 2021, arXiv 2108.07969: soft labels of a robust teacher both inside and outside of the
         attack; de Jorge et al., NeurIPS 2022, arXiv 2202.01181, Algorithm 1, for the one step from noise of 2 eps;
         Vaishnavi et al., USENIX Security 2022, arXiv 2202.09994, for the distance of features, theirs of clean images.
-    Deviations: one step where Zi et al. take ten; no clean term unless it is asked for, where theirs weighs a sixth;
-        the target may be the prediction for the perturbed image, or one for all crops of an image; the gradient is
-        taken in eval mode.
+    Deviations: one step where Zi et al. take ten; features beside predictions; no clean term unless it is asked for,
+        where theirs weighs a sixth; the target may be the answer about the perturbed image, or one for all crops of an
+        image; the gradient is taken in eval mode.
     """
 
     attacks_in_one_step = True

@@ -302,6 +302,9 @@ def test_the_student_is_all_that_most_methods_train(method, create_cnn):
         "rrm with projection": {"projection"},
         "rrm with the teacher's head": {"projection"},
         "igam with discriminator": {"discriminator"},
+        "rslad": {"projection"},
+        "rslad at the perturbed image": {"projection"},
+        "rslad by labels": {"projection"},
     }.get(method, set())
 
 

@@ -48,7 +48,9 @@ def test_a_loss_that_is_linear_has_none(create_linear, images):
     "create",
     [
         lambda student, teacher, options: AdversarialTraining(student, Linf(0.1), NFGSMOptions(**options)),
-        lambda student, teacher, options: RSLAD(student, teacher, Linf(0.1), RSLADOptions(**options)),
+        lambda student, teacher, options: RSLAD(
+            student, teacher, Linf(0.1), RSLADOptions(**options, feature_weight=0.0)
+        ),
     ],
     ids=["n-fgsm", "rslad"],
 )

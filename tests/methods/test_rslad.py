@@ -36,7 +36,7 @@ def test_it_is_the_divergence_one_step_away_from_what_the_teacher_says(
         moved = stepped(by_hand, student, image, q - wanted)
         told = taught.probabilities(moved if target == "perturbed" else image)
         expected += divergence(told, learnt.probabilities(moved)) / len(images)
-    options = RSLADOptions(direction=direction, target=target, noise=0.0)
+    options = RSLADOptions(direction=direction, target=target, feature_weight=0.0, noise=0.0)
     losses = RSLAD(student, Teacher(teacher), Linf(EPS), options)(images.double(), labels)
     assert losses.total.item() == pytest.approx(expected, abs=1e-9)  # float64
     assert losses.terms == {"divergence": losses.total}
@@ -50,7 +50,9 @@ def test_a_teacher_that_was_asked_once_is_not_asked_again(create_smooth, by_hand
         wanted = np.exp(logits) / np.exp(logits).sum()
         moved = stepped(by_hand, student, image, learnt.probabilities(image) - wanted, 1.5 * EPS)
         expected += divergence(wanted, learnt.probabilities(moved)) / len(images)
-    rslad = RSLAD(student, teacher, Linf(EPS), RSLADOptions(target="once", noise=0.0, step_size=1.5))
+    rslad = RSLAD(
+        student, teacher, Linf(EPS), RSLADOptions(target="once", feature_weight=0.0, noise=0.0, step_size=1.5)
+    )
     # The mean and std of the classifier were float32 before they were float64.
     assert rslad(images.double(), labels, told).total.item() == pytest.approx(expected, rel=1e-7)
     assert teacher.passes.forward == 0
@@ -80,7 +82,8 @@ def test_the_clean_term_is_weighed_beside_it(create_smooth, by_hand, images, lab
     taught, learnt = by_hand(teacher), by_hand(student)
     pairs = [(taught.probabilities(image), learnt.probabilities(image)) for image in images.double().numpy()]
     clean = sum(divergence(p, q) for p, q in pairs) / len(images)
-    losses = RSLAD(student, Teacher(teacher), Linf(EPS), RSLADOptions(clean_weight=0.2))(images.double(), labels)
+    options = RSLADOptions(clean_weight=0.2, feature_weight=0.0)
+    losses = RSLAD(student, Teacher(teacher), Linf(EPS), options)(images.double(), labels)
     assert losses.terms["clean"].item() == pytest.approx(clean, abs=1e-9)
     assert losses.total.item() == pytest.approx((losses.terms["divergence"] + 0.2 * clean).item(), abs=1e-9)
 

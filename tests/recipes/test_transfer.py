@@ -483,7 +483,7 @@ def test_a_student_that_has_learnt_nothing_is_warned_of(tmp_path, teacher, capsy
 
 
 def test_a_teacher_is_asked_once_about_each_image_and_its_mirror_image(tmp_path, teacher):
-    once = RSLADOptions(target="once")
+    once = RSLADOptions(target="once", feature_weight=0.0)
     asked = config(teacher, tmp_path / "run", training=TrainingConfig(epochs=2, batch_size=96, lr=0.01))
     transfer.rslad(asked, once)
     run, student, _ = transfer.open_transfer(config(teacher, tmp_path / "other"), once)
