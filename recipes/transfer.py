@@ -8,8 +8,8 @@ images moved by one step along a gradient: stronger, and about as cheap), `kd` (
 under a whole attack) and `plain` (what an attack brings to zero) to compare them with, and `digits`, the demonstration,
 which is meant when there is no argument at all. Processes, devices and precision belong to `accelerate launch`. Writes
 OUTPUT/student; OUTPUT/checkpoints is there to resume from.
-Expected of `digits` (n = 359, PGD-50, 324 s on 2 slow cores of an Intel Xeon, seed 0): plain 97.5 clean / 0.0 robust at
-linf 0.1, IGAM 98.3 / 83.6. For CIFAR-10 see docs/results.md.
+Expected of `digits` (n = 359, PGD-50, 125 s on 2 cores of an Intel Xeon, seed 0): plain 97.5 clean / 0.0 robust at linf
+0.1, RSLAD 98.9 / 82.7. For CIFAR-10 see docs/results.md.
 """
 
 from collections.abc import Callable, Sequence
