@@ -48,6 +48,7 @@ OPTIONS = {
     "photos": ("--batch-size", "32", "--test-images", "100"),
 }
 FAST = ("adversarial_training.py", "n-fgsm")
+RSLAD = ("transfer.py", "rslad", "--eps-warmup", "0", "--feature-weight", "0")
 BEST, ENDS = ("linear probe", "N-FGSM from robust weights"), (25, 500)
 
 
@@ -78,7 +79,7 @@ SMALL = [
     Recipe("N-FGSM from robust weights", (*FAST, "--student", "{robust}"), best=True),
     Recipe(
         "RSLAD into another network",
-        ("transfer.py", "rslad", "--eps-warmup", "0", "--feature-weight", "0", "--teacher", "{linear probe}", *OTHER),
+        (*RSLAD, "--teacher", "{linear probe}", *OTHER),
         UNTRAINED,
         best=True,
     ),
@@ -97,17 +98,7 @@ PHOTOS = [
     Recipe("N-FGSM from robust weights at 32 px", (*FAST, "--student", "{robust}")),
     Recipe(
         "RSLAD from that into another network at 224 px",
-        (
-            "transfer.py",
-            "rslad",
-            "--eps-warmup",
-            "0",
-            "--feature-weight",
-            "0",
-            "--teacher",
-            "{N-FGSM from robust weights at 32 px}",
-            *MOBILE,
-        ),
+        (*RSLAD, "--teacher", "{N-FGSM from robust weights at 32 px}", *MOBILE),
         LONG,
     ),
     Recipe("N-FGSM of that network from nothing", (*FAST, *MOBILE), LONG),
