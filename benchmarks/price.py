@@ -34,6 +34,8 @@ TESTED, COLOURS = 1_000, colormaps["tab20"]
 TEACHERS = 2 * 1_797_120
 NATURAL, PERTURBED = "natural images only", "few perturbed images"
 NO_TEACHER = "adversarial training"
+MARKERS = {NATURAL: "s", PERTURBED: "^", NO_TEACHER: "o"}
+ADVERSARIALLY = ("adversarial_training.py", "n-fgsm")
 # Predictions without features.
 ALONE = ("rslad", "--feature-weight", "0")
 LITTLE, OFTEN = 10_000, 5
@@ -73,7 +75,7 @@ class Run:
 
 def fast(epochs: int) -> Run:
     """A point of the line."""
-    return Run(f"{FAST}, {epochs} epochs", NO_TEACHER, ("adversarial_training.py", "n-fgsm"), epochs)
+    return Run(f"{FAST}, {epochs} epochs", NO_TEACHER, ADVERSARIALLY, epochs)
 
 
 def taught(name: str, kind: str, epochs: int, *words: str) -> list[Run]:
@@ -89,7 +91,7 @@ RUNS = [
     fast(5),
     fast(10),
     # What helps one side may help the other.
-    Run(f"{FAST}, attacked late, 12 epochs", NO_TEACHER, ("adversarial_training.py", "n-fgsm", *LATE), 12),
+    Run(f"{FAST}, attacked late, 12 epochs", NO_TEACHER, (*ADVERSARIALLY, *LATE), 12),
     *taught("RSLAD, asked once", PERTURBED, 9, *ALONE, "--target", "once", "--eps-warmup", "0.3"),
     *taught(
         "RSLAD, asked once, a longer step",
@@ -213,24 +215,25 @@ def points_of(trials: list[Trial], place: int) -> dict[str, tuple[float, float, 
 
 def draw(trials: list[Trial], runs: dict[str, Run]) -> None:
     """Draws clean and robust accuracy against price."""
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    figure = Figure(figsize=(9, 6), layout="constrained")
     panels: list[Axes] = list(figure.subplots(1, 2))
     for panel, place, what in zip(panels, (0, 1), ("clean", "robust, PGD-50 at linf 8/255"), strict=True):
         points = points_of(trials, place)
-        line = sorted(point for name, point in points.items() if runs[name].kind == NO_TEACHER)
+        line = sorted(point for name, point in points.items() if runs[name].words == ADVERSARIALLY)
         prices, values, spreads = zip(*line, strict=True)
         panel.errorbar(prices, values, spreads, color="black", marker="o", label=FAST)
-        taught_ones = [name for name in runs if name in points and runs[name].kind != NO_TEACHER]
-        for number, name in enumerate(taught_ones):
-            marker = "s" if runs[name].kind == NATURAL else "^"
+        others = [name for name in runs if name in points and runs[name].words != ADVERSARIALLY]
+        for number, name in enumerate(others):
             price, value, spread = points[name]
-            panel.errorbar(price, value, spread, marker=marker, linestyle="", color=COLOURS(number), label=name)
+            look = {"marker": MARKERS[runs[name].kind], "color": COLOURS(number), "linestyle": ""}
+            panel.errorbar(price, value, spread, label=name, **look)
         panel.set_xscale("log")
         panel.set_xticks([0.25, 0.5, 1, 2], ["¼", "½", "1", "2"])
         panel.minorticks_off()
         panel.set(xlabel="passes over those of the small teacher", ylabel=f"{what} (%)")
         panel.grid(alpha=0.3)
-    panels[1].legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1), title="squares: natural images only")
+    names = panels[0].get_legend_handles_labels()
+    figure.legend(*names, loc="outside lower center", ncols=2, fontsize="small", title="squares: natural images only")
     figure.savefig(FIGURE, dpi=120)
 
 
