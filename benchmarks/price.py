@@ -122,6 +122,12 @@ RUNS = [
     *taught("MixACM", NATURAL, 13, "mixacm"),
     *taught("two-point", PERTURBED, 5, "two-point", *ADAMW),
     *taught("IGAM", NATURAL, 6, "igam", *ADAMW),
+    *taught(
+        "IGAM, late, features",
+        NATURAL,
+        8,
+        *("igam", *ADAMW, "--start", "0.33", "--weight", "3", "--feature-weight", "10"),
+    ),
     *taught("PAG", NATURAL, 6, "pag", *ADAMW),
     fast(20),
     fast(40),
@@ -225,8 +231,8 @@ def draw(trials: list[Trial], runs: dict[str, Run]) -> None:
         others = [name for name in runs if name in points and runs[name].words != ADVERSARIALLY]
         for number, name in enumerate(others):
             price, value, spread = points[name]
-            look = {"marker": MARKERS[runs[name].kind], "color": COLOURS(number), "linestyle": ""}
-            panel.errorbar(price, value, spread, label=name, **look)
+            marker, colour = MARKERS[runs[name].kind], COLOURS(number)
+            panel.errorbar(price, value, spread, marker=marker, color=colour, linestyle="", label=name)
         panel.set_xscale("log")
         panel.set_xticks([0.25, 0.5, 1, 2], ["¼", "½", "1", "2"])
         panel.minorticks_off()

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from robust_hub.losses import cross_entropy, kl_divergence, relative, squared_distance
+from robust_hub.losses import cosine_distance, cross_entropy, kl_divergence, relative, squared_distance
 from robust_hub.methods.base import Losses, Objective, check_at_least, check_has_effect, check_same_task, with_noise
 from robust_hub.methods.discriminator import Discriminator
 from robust_hub.methods.input_gradients import GradientOptions, students_gradient, twice_differentiable
 from robust_hub.models import PixelClassifier, Teacher
-from robust_hub.types import Images, Labels, Logits, PerExample
+from robust_hub.types import Features, Images, Labels, Logits, PerExample
 
 Scalar: TypeAlias = Callable[[Logits, Labels], Callable[[Logits], PerExample]]
 
@@ -52,6 +52,8 @@ class IGAMOptions(GradientOptions):
         divergence_weight: of the divergence from the teacher's predictions.
         logit_weight: of the mean squared difference of centred logits, which says more of a teacher that is sure of all
             its predictions; 0 leaves the term out.
+        feature_weight: of the cosine distance between the teacher's features and the student's, behind a linear layer
+            that learns with it and is not published; 0 leaves the term out.
         cross_entropy_weight: of the labels.
         adversarial_weight: of the cross-entropy of a discriminator between the gradients of student and teacher, which
             the student raises and the discriminator lowers; 0 leaves the discriminator out.
@@ -64,6 +66,7 @@ class IGAMOptions(GradientOptions):
     gradient_of: Literal["loss", "probability", "random-logits"] = "random-logits"
     divergence_weight: float = 1.0
     logit_weight: float = 0.0
+    feature_weight: float = 0.0
     cross_entropy_weight: float = 0.1
     adversarial_weight: float = 0.0
     discriminator_period: int = 5
@@ -121,6 +124,7 @@ class IGAM(Objective):
         check_same_task(student, teacher)
         weights = {"weight": options.weight, "divergence_weight": options.divergence_weight}
         weights |= {"logit_weight": options.logit_weight, "cross_entropy_weight": options.cross_entropy_weight}
+        weights |= {"feature_weight": options.feature_weight}
         check_at_least(0, "IGAM", **weights, adversarial_weight=options.adversarial_weight, noise=options.noise)
         check_at_least(1, "IGAM", discriminator_period=options.discriminator_period)
         if not options.adversarial_weight:
@@ -129,6 +133,8 @@ class IGAM(Objective):
             raise ValueError("IGAM compares gradients; give a --weight or --adversarial-weight above 0, or use kd")
         self.student, self.teacher, self.options = student, teacher, options
         self.discriminator = Discriminator(student.input_size) if options.adversarial_weight else None
+        taught = teacher.classifier.num_features
+        self.projection = nn.Linear(student.num_features, taught) if options.feature_weight else None
 
     def forward(self, images: Images, labels: Labels) -> Losses:
         """Computes the loss of a batch."""
@@ -137,30 +143,38 @@ class IGAM(Objective):
         compared = bool(options.weight or options.adversarial_weight)
         share = options.share(self.step, self.steps) if compared else 0.0
         if share == 0:
+            asks = options.divergence_weight or options.logit_weight or options.feature_weight
             with torch.no_grad():
-                taught = self.teacher(images) if options.divergence_weight or options.logit_weight else None
-            terms = self._logit_terms(self.student(images), taught, labels)
-            return self._total(terms, share)
+                taught = self.teacher.forward_with_features(images) if asks else None
+            return self._total(self._terms(self.student.forward_with_features(images), taught, labels), share)
         with twice_differentiable(images.device.type):
             images.requires_grad_()
-            taught, learnt = self.teacher(images), self.student(images)
-            scalar = SCALARS[options.gradient_of](taught, labels)
-            (target,) = torch.autograd.grad(scalar(taught).sum(), images)
-            gradient = students_gradient(scalar(learnt), images, self.student)
-            terms = self._logit_terms(learnt, taught.detach(), labels)
+            taught, learnt = self.teacher.forward_with_features(images), self.student.forward_with_features(images)
+            scalar = SCALARS[options.gradient_of](taught[0], labels)
+            (target,) = torch.autograd.grad(scalar(taught[0]).sum(), images)
+            gradient = students_gradient(scalar(learnt[0]), images, self.student)
+            terms = self._terms(learnt, (taught[0].detach(), taught[1].detach()), labels)
             pooled = options.pooled(gradient), options.pooled(target)
             terms["gradient_distance"] = relative(squared_distance, *pooled)
             if self.discriminator is not None:
                 terms["discriminator"] = self._discrimination(gradient, target, share * options.adversarial_weight)
             return self._total(terms, share)
 
-    def _logit_terms(self, learnt: Logits, taught: Logits | None, labels: Labels) -> dict[str, Tensor]:
-        """What is compared without gradients."""
-        terms = {"cross_entropy": cross_entropy(learnt, labels).mean()}
-        if self.options.divergence_weight and taught is not None:
-            terms["divergence"] = kl_divergence(learnt, taught).mean()
-        if self.options.logit_weight and taught is not None:
-            terms["logit_distance"] = (_centred(learnt) - _centred(taught)).square().mean()
+    def _terms(
+        self, learnt: tuple[Logits, Features], taught: tuple[Logits, Features] | None, labels: Labels
+    ) -> dict[str, Tensor]:
+        """What is compared without gradients: logits, and features where they count."""
+        options, (logits, features) = self.options, learnt
+        terms = {"cross_entropy": cross_entropy(logits, labels).mean()}
+        if taught is None:
+            return terms
+        if options.divergence_weight:
+            terms["divergence"] = kl_divergence(logits, taught[0]).mean()
+        if options.logit_weight:
+            terms["logit_distance"] = (_centred(logits) - _centred(taught[0])).square().mean()
+        if self.projection is not None:
+            projected = self.projection(features)
+            terms["feature_distance"] = cosine_distance(projected, taught[1].to(projected.dtype)).mean()
         return terms
 
     def _total(self, terms: dict[str, Tensor], share: float) -> Losses:
@@ -169,6 +183,7 @@ class IGAM(Objective):
             "cross_entropy": self.options.cross_entropy_weight,
             "divergence": self.options.divergence_weight,
             "logit_distance": self.options.logit_weight,
+            "feature_distance": self.options.feature_weight,
             "gradient_distance": share * self.options.weight,
             "discriminator": 1.0,
         }

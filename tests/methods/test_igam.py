@@ -198,6 +198,30 @@ def test_the_logit_term_is_the_mean_square_between_centred_logits(create_smooth,
     assert (losses.total - rest).item() == pytest.approx(2 * np.square(gap).mean(), rel=1e-4)
 
 
+@pytest.mark.parametrize("start", [0.0, 0.5], ids=["with gradients", "before them"])
+def test_features_are_led_to_those_of_the_teacher_behind_a_layer_that_learns(
+    create_smooth, by_hand, images, labels, start
+):
+    student, teacher = create_smooth(), create_smooth()
+    objective = IGAM(student, Teacher(teacher), paper(weight=3.0, feature_weight=2.0, start=start))
+    objective.steps = 2
+    learnt, taught = by_hand(student), by_hand(teacher)
+    assert objective.projection is not None
+    weight, bias = (each.detach().double().numpy() for each in objective.projection.parameters())
+    expected = 0.0
+    for image in images.double().numpy():
+        own, wanted = weight @ learnt.features(image) + bias, taught.features(image)
+        expected += (1 - own @ wanted / np.linalg.norm(own) / np.linalg.norm(wanted)) / len(images)
+    losses = objective(images, labels)
+    assert losses.terms["feature_distance"].item() == pytest.approx(expected, abs=1e-5)  # float32 sums of order 1
+    assert ("gradient_distance" in losses.terms) == (start == 0)
+    rest = losses.terms["cross_entropy"] + 3 * losses.terms.get("gradient_distance", 0)
+    assert (losses.total - rest).item() == pytest.approx(2 * expected, abs=1e-4)
+    losses.total.backward()
+    assert objective.projection.weight.grad.abs().max() > 0
+    assert all(weight.grad is None for weight in teacher.parameters())
+
+
 def test_pooled_gradients_are_compared_by_their_means_over_squares(create_smooth, by_hand, images, labels):
     student, teacher = create_smooth(), create_smooth()
     learnt, taught = by_hand(student), by_hand(teacher)
