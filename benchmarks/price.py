@@ -38,6 +38,7 @@ MARKERS = {NATURAL: "s", PERTURBED: "^", NO_TEACHER: "o"}
 ADVERSARIALLY = ("adversarial_training.py", "n-fgsm")
 # Predictions without features.
 ALONE = ("rslad", "--feature-weight", "0")
+GRADIENTS_AND_FEATURES = ("igam", *ADAMW, "--start", "0.33", "--weight", "3", "--feature-weight", "10")
 LITTLE, OFTEN = 10_000, 5
 WIDE = resnet(channels=[48, 96, 192, 384])
 SHAPE = {"patch_size": 2, "dims": [32, 64, 128, 256], "depths": [2, 2, 4, 2]}
@@ -122,12 +123,8 @@ RUNS = [
     *taught("MixACM", NATURAL, 13, "mixacm"),
     *taught("two-point", PERTURBED, 5, "two-point", *ADAMW),
     *taught("IGAM", NATURAL, 6, "igam", *ADAMW),
-    *taught(
-        "IGAM, late, features",
-        NATURAL,
-        8,
-        *("igam", *ADAMW, "--start", "0.33", "--weight", "3", "--feature-weight", "10"),
-    ),
+    *taught("IGAM, late, features", NATURAL, 8, *GRADIENTS_AND_FEATURES),
+    *taught("IGAM, asked once, late, features", NATURAL, 10, *GRADIENTS_AND_FEATURES, "--target", "once"),
     *taught("PAG", NATURAL, 6, "pag", *ADAMW),
     fast(20),
     fast(40),

@@ -6,7 +6,7 @@ whether the images fit into memory.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -62,7 +62,7 @@ def training_loader(
     device: torch.device,
     shard: Shard = WHOLE,
     stored: np.ndarray | None = None,
-    answers: Tensor | None = None,
+    answers: Sequence[Tensor] = (),
 ) -> Loader:
     """Makes a loader that shuffles, augments and drops the last incomplete batch.
 
@@ -76,7 +76,8 @@ def training_loader(
         device: where the images of a small set live.
         shard: this process's part of a batch.
         stored: rows k c h w, maps that are cropped and mirrored like the image of their row and come third in a batch.
-        answers: n w, a teacher's about each image, which come third in a batch; read when a batch is made.
+        answers: a teacher's about each image, which come last in a batch: n w as they are, and maps n k c h w cropped
+            and mirrored like the image; read when a batch is made.
 
     Raises:
         ValueError: when a batch has more images than the split, or does not divide into the shard's parts, or something
@@ -93,7 +94,7 @@ def training_loader(
     if augmentation == "usual":
         raise ValueError("the augmentation must be named here, got usual; ask with_augmentation what that is")
     third = "" if stored is None else "stored target gradients"
-    third = third if answers is None else "answers that a teacher is asked for once"
+    third = "answers that a teacher is asked for once" if answers else third
     if augmentation.startswith("resized-crop"):
         if third:
             raise ValueError(
@@ -169,7 +170,7 @@ class _InMemory:
     labels: Tensor
     plan: Cropped
     stored: "_Stored | None"
-    answers: Tensor | None
+    answers: Sequence[Tensor]
 
     def set_epoch(self, epoch: int) -> None:
         self.plan.epoch = epoch
@@ -181,7 +182,8 @@ class _InMemory:
         for chosen, *drawn in self.plan:
             images = _to_float(crop_and_flip(self.crops, chosen, *drawn))
             maps = self.stored.maps(chosen, *drawn) if self.stored else ()
-            answers = () if self.answers is None else (self.answers[chosen.cpu()].to(chosen.device),)
+            answers = [each[chosen.cpu()].to(chosen.device) for each in self.answers]
+            answers = [_like_images(each.float(), *drawn) if each.ndim == 5 else each for each in answers]
             yield images, self.labels[chosen], *maps, *answers
 
 
@@ -194,8 +196,13 @@ class _Stored:
 
     def maps(self, chosen: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> tuple[Tensor]:
         read = torch.from_numpy(self.file[self.rows[chosen.cpu().numpy()]]).to(chosen.device).float()
-        crops = all_crops(read.flatten(1, 2))
-        return (crop_and_flip(crops, torch.arange(len(read), device=chosen.device), top, left, flip).view_as(read),)
+        return (_like_images(read, top, left, flip),)
+
+
+def _like_images(maps: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> Tensor:
+    """Crops and mirrors maps n k c h w as `crop_and_flip` does images."""
+    crops = all_crops(maps.flatten(1, 2))
+    return crop_and_flip(crops, torch.arange(len(maps), device=maps.device), top, left, flip).view_as(maps)
 
 
 @dataclass

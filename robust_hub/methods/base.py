@@ -110,13 +110,14 @@ class AsksOnce(Protocol):
     """An objective whose teacher may be asked before training, once about each image.
 
     Attributes:
-        asked_once: how many numbers are asked for, which come third in a batch; 0 where it is asked at each step.
+        asked_once: how many numbers are asked for, and behind them how many maps of an image's shape; they come third
+            and fourth in a batch, numbers n w and maps n k c h w. 0 of both where it is asked at each step.
     """
 
-    asked_once: int
+    asked_once: tuple[int, int]
 
     def ask(self, images: Images) -> Tensor:
-        """Gives these numbers, n `asked_once`."""
+        """Gives these numbers and, flat behind them, these maps, a row an image; the same whenever it is asked."""
         ...
 
 

@@ -85,9 +85,9 @@ class RSLAD(Objective):
         self.student, self.teacher, self.threat, self.options = student, teacher, threat, options
         taught = teacher.classifier.num_features if options.feature_weight else 0
         self.projection = nn.Linear(student.num_features, taught) if taught else None
-        self.asked_once = student.num_classes + taught if options.target == "once" else 0
+        self.asked_once = (student.num_classes + taught if options.target == "once" else 0, 0)
         # The answers are those about whole images, not about parts of two.
-        self.takes_soft_labels = not self.asked_once
+        self.takes_soft_labels = options.target != "once"
 
     def forward(self, images: Images, labels: Targets, *answers: Tensor) -> Losses:
         """Computes the loss of a batch; with the teacher's answers where it was asked once."""
@@ -96,7 +96,7 @@ class RSLAD(Objective):
             perturbed = self._step(images, labels, threat, self._predicted)
             answer = self.ask(perturbed)
         else:
-            answer = answers[0] if self.asked_once else self.ask(images)
+            answer = answers[0] if options.target == "once" else self.ask(images)
             perturbed = self._step(images, labels, threat, lambda _: self._split(answer)[0]) if threat.eps else images
         target, taught_features = self._split(answer)
         shown = torch.cat([perturbed, images]) if options.clean_weight and threat.eps else perturbed

@@ -1,5 +1,6 @@
 """A data set's three splits as loaders, and how one classifier is trained and measured on them, on this process."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def open_loaders(
     threat: Threat,
     classifier: PixelClassifier,
     stored: Path | None = None,
-    answers: Tensor | None = None,
+    answers: Sequence[Tensor] = (),
 ) -> Loaders:
     """Makes the loaders for what a classifier takes, all but that of validation.
 
@@ -114,8 +115,8 @@ def open_loaders(
         threat: what is to be withstood.
         classifier: whose images and classes they should fit.
         stored: a .npy of a target gradient for each training image and class, which training batches then bring along.
-        answers: n w, a teacher's about each training image, which training batches bring along; may be filled in
-            later.
+        answers: a teacher's about each training image, n w or maps n k c h w, which training batches bring along; may
+            be filled in later.
 
     Raises:
         ValueError: when the stored gradients do not fit, or a batch or the channels do not.

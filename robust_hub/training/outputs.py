@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,10 +53,12 @@ def compute_outputs(
     Returns:
         views x n rows, read only, and how many seconds a run before has spent on them.
     """
-    begun, spent = time.perf_counter(), file.with_name("seconds.json")
-    if file.is_file():
-        network.passes.forward += views * len(rows) // accelerator.num_processes
-        return np.load(file, mmap_mode="r"), json.loads(spent.read_text()) if spent.is_file() else 0.0
+    begun, before, spent = time.perf_counter(), replace(network.passes), file.with_name("spent.json")
+    if file.is_file() and spent.is_file():
+        cost = json.loads(spent.read_text())
+        network.passes.forward += cost["forward"]
+        network.passes.backward += cost["backward"]
+        return np.load(file, mmap_mode="r"), cost["seconds"]
     # Convolutions are faster so, and no other layer minds.
     network.to(memory_format=torch.channels_last)
     shards = [Shard(rank, accelerator.num_processes) for rank in range(accelerator.num_processes)]
@@ -79,7 +82,9 @@ def compute_outputs(
             whole[:, shard.rows(len(rows), BATCH)] = np.load(share, mmap_mode="r")
             share.unlink()
         whole.flush()
-        write_text(spent, json.dumps(time.perf_counter() - begun))
+        forward, backward = network.passes.forward - before.forward, network.passes.backward - before.backward
+        cost = {"seconds": time.perf_counter() - begun, "forward": forward, "backward": backward}
+        write_text(spent, json.dumps(cost))
         put_in_place(beside(file), file)
     accelerator.wait_for_everyone()
     return np.load(file, mmap_mode="r"), 0.0

@@ -1,15 +1,12 @@
 """A training run: from the first check of what its user gave to the model's folder; all recipes that train share it."""
 
-import time
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch import Tensor
 
 from robust_hub.attacks import PGD
 from robust_hub.data import Data, Loader, Source, batch_size_for, evaluation_loader, load_data, split_sha256, subset
@@ -20,11 +17,11 @@ from robust_hub.model_folder import ModelFolder, load_folder, load_with_new_head
 from robust_hub.models import PixelClassifier, Teacher, check_channels
 from robust_hub.names import STUDENT
 from robust_hub.threats import Threat, parse_threat
+from robust_hub.training.answers import ask_once, room_for_answers
 from robust_hub.training.estimate import estimate_cost
 from robust_hub.training.head import NewHead, fit_head, linear_head
 from robust_hub.training.loaders import MOST_CLASSIFIED, open_loaders, share_of
 from robust_hub.training.loop import TrainState
-from robust_hub.training.outputs import compute_outputs, views_of
 from robust_hub.training.pictures import draw_pictures
 from robust_hub.training.result import Result, published, save_result, table, trained
 from robust_hub.training.run_config import RunConfig
@@ -113,8 +110,7 @@ class TrainingRun:
         descent = config.training.descent(from_model=starts_from is not None)
         training = replace(config.training, **descent._asdict())
         # Filled in once the teacher is ready.
-        width = objective.asked_once if isinstance(objective, AsksOnce) else 0
-        answers = torch.zeros(len(self.data.train), width) if width else None
+        answers = room_for_answers(objective, len(self.data.train), student.input_size)
         loaders = open_loaders(accelerator, self.data, config.source, training, self.threat, student, stored, answers)
         # Before anything is written, as a batch may be too small or too large.
         plan = estimate_cost(accelerator, objective, loaders.train, training) if objective else None
@@ -136,8 +132,12 @@ class TrainingRun:
             self._warn_unless_robust(student, "teacher with its new head")
         elif self.teacher is not None:
             self._prepare_teacher(self.teacher, loaders.source)
-        if isinstance(objective, AsksOnce) and answers is not None:
-            self._ask_once(objective, student, loaders.source, answers)
+        if isinstance(objective, AsksOnce) and answers:
+            accelerator.print("the teacher is asked once about each training image")
+            teacher, fit, place = self.require_teacher(), student.preprocessing, config.output.folder / "answers"
+            self.seconds_before += ask_once(
+                accelerator, objective, teacher, self.data.train, fit, loaders.source, answers, place
+            )
         if objective is None or validation is None:
             state = self._only_head(student)
         else:
@@ -222,17 +222,6 @@ class TrainingRun:
         place = self.config.output.folder / folder
         head = replace(head, training=replace(head.training, seed=self.config.training.seed))
         self.seconds_before += fit_head(self.accelerator, head, self.data.train, source, place)
-
-    def _ask_once(self, objective: AsksOnce, student: PixelClassifier, source: Source, answers: Tensor) -> None:
-        """Fills in the teacher's mean answer about each training image, as it is and mirrored."""
-        teacher, rows, begun = self.require_teacher(), self.data.train, time.perf_counter()
-        file = self.config.output.folder / "answers" / "answers.npy"
-        views, fit = views_of(source), student.preprocessing
-        outputs, earlier = compute_outputs(
-            self.accelerator, teacher, objective.ask, rows, fit, width=objective.asked_once, views=views, file=file
-        )
-        answers.copy_(torch.from_numpy(outputs.mean(0)))
-        self.seconds_before += earlier + time.perf_counter() - begun
 
     def _only_head(self, student: PixelClassifier) -> TrainState:
         """Tells what a run has cost in which nothing but a head was trained: the passes that computed its features."""

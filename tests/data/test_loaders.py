@@ -261,7 +261,9 @@ def test_stored_maps_go_the_way_of_the_image_of_their_row(numbered, augmentation
 
 def test_answers_come_third_however_the_image_is_cropped(numbered):
     answers = torch.zeros(len(numbered), 2)
-    loader = training_loader(numbered, FIT, batch_size=4, augmentation="crop-flip", seed=0, device=CPU, answers=answers)
+    loader = training_loader(
+        numbered, FIT, batch_size=4, augmentation="crop-flip", seed=0, device=CPU, answers=[answers]
+    )
     # Whoever makes them may do so after the loader is made.
     answers += torch.tensor(numbered["label"])[:, None]
     for _, labels, answered in loader:
@@ -278,7 +280,7 @@ def test_stored_maps_need_a_set_that_fits_into_memory(numbered, monkeypatch):
 def test_answers_about_a_whole_image_are_none_for_a_resized_crop(numbered):
     with pytest.raises(ValueError, match=r"a teacher is asked for once can't follow a resized crop, .*; say crop-flip"):
         training_loader(
-            numbered, FIT, batch_size=4, augmentation="resized-crop", seed=0, device=CPU, answers=torch.zeros(11, 2)
+            numbered, FIT, batch_size=4, augmentation="resized-crop", seed=0, device=CPU, answers=[torch.zeros(11, 2)]
         )
 
 

@@ -222,6 +222,50 @@ def test_features_are_led_to_those_of_the_teacher_behind_a_layer_that_learns(
     assert all(weight.grad is None for weight in teacher.parameters())
 
 
+def test_a_teacher_that_was_asked_once_is_not_asked_again(create_smooth, images, labels):
+    student, teacher = create_smooth(), Teacher(create_smooth())
+    objective = IGAM(
+        student, teacher, paper(gradient_of="random-logits", target="once", divergence_weight=1.0, weight=3.0)
+    )
+    assert objective.asked_once == (6, 1)
+    told, coefficients = torch.linspace(-2, 3, 6 * len(images)).view(len(images), 6).split(3, dim=1)
+    gradient = torch.linspace(-0.2, 0.3, images.numel()).view_as(images)
+    losses = objective(images, labels, torch.cat([told, coefficients], 1), gradient[:, None])
+    expected = size = 0.0
+    for image, direction, wanted in zip(images, coefficients, gradient, strict=True):
+        jacobian = torch.autograd.functional.jacobian(lambda pixels: student(pixels[None])[0], image)
+        expected += (torch.einsum("k,kchw->chw", direction, jacobian) - wanted).square().sum().item()
+        size += wanted.square().sum().item()
+    assert losses.terms["gradient_distance"].item() == pytest.approx(expected / size, rel=1e-4)
+    p, q = told.double().softmax(1).numpy(), student(images).detach().double().softmax(1).numpy()
+    assert losses.terms["divergence"].item() == pytest.approx((p * np.log(p / q)).sum(1).mean(), rel=1e-4)
+    assert teacher.passes.total == 0
+
+
+def test_it_asks_for_logits_features_and_the_gradient_of_a_combination_that_stays(create_smooth, images):
+    student, teacher = create_smooth(), Teacher(create_smooth())
+    options = paper(gradient_of="random-logits", target="once", feature_weight=1.0)
+    objective = IGAM(student, teacher, options)
+    told = objective.ask(images)
+    assert torch.equal(told, objective.ask(images))
+    numbers, maps = objective.asked_once
+    assert (numbers, maps) == (6 + teacher.classifier.num_features, 1)
+    logits, coefficients, features, gradient = told.split([3, 3, numbers - 6, images[0].numel()], dim=1)
+    for wanted, found in zip(teacher.forward_with_features(images), (logits, features), strict=True):
+        torch.testing.assert_close(found, wanted)
+    assert coefficients.std() > 0.3
+    for image, direction, found in zip(images, coefficients, gradient, strict=True):
+        jacobian = torch.autograd.functional.jacobian(lambda pixels: teacher(pixels[None])[0], image)
+        wanted = torch.einsum("k,kchw->chw", direction, jacobian)
+        torch.testing.assert_close(found.view_as(wanted), wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_a_teacher_is_not_asked_once_for_gradients_that_need_labels(create_smooth):
+    options = paper(target="once", gradient_of="loss")
+    with pytest.raises(ValueError, match="asked once for gradients of random logits alone; drop --gradient-of"):
+        IGAM(create_smooth(), Teacher(create_smooth()), options)
+
+
 def test_pooled_gradients_are_compared_by_their_means_over_squares(create_smooth, by_hand, images, labels):
     student, teacher = create_smooth(), create_smooth()
     learnt, taught = by_hand(student), by_hand(teacher)
@@ -414,6 +458,7 @@ def test_without_an_adversarial_weight_there_is_no_discriminator(create_smooth, 
         ({"adversarial_weight": -2.0}, r"IGAM needs adversarial_weight >= 0, got -2\.0"),
         ({"divergence_weight": float("nan")}, "IGAM needs divergence_weight >= 0, got nan"),
         ({"discriminator_period": 0}, "IGAM needs discriminator_period >= 1, got 0"),
+        ({"feature_weight": -1.0}, r"IGAM needs feature_weight >= 0, got -1\.0"),
         ({"noise": -0.1}, r"IGAM needs noise >= 0, got -0\.1"),
         ({"pool": 0}, "IGAM needs pool >= 1, got 0"),
         ({"period": 0}, "IGAM needs period >= 1, got 0"),
@@ -424,7 +469,19 @@ def test_without_an_adversarial_weight_there_is_no_discriminator(create_smooth, 
             "IGAM needs start and ramp to be shares of a run, below 1 and at most 1 together, got 700 and 0",
         ),
     ],
-    ids=["weight", "adversarial", "divergence", "discriminator", "noise", "pool", "period", "start", "ramp", "steps"],
+    ids=[
+        "weight",
+        "adversarial",
+        "divergence",
+        "every",
+        "features",
+        "noise",
+        "pool",
+        "period",
+        "start",
+        "ramp",
+        "steps",
+    ],
 )
 def test_an_option_out_of_its_range_is_refused(create_smooth, options, message):
     with pytest.raises(ValueError, match=f"^{message}$"):

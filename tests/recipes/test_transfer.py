@@ -501,6 +501,15 @@ def test_a_teacher_is_asked_once_about_each_image_and_its_mirror_image(tmp_path,
         transfer.rslad(config(teacher, tmp_path / "mixed", training=mixed), once)
 
 
+def test_a_teacher_is_asked_once_for_its_gradients_too(tmp_path, teacher):
+    asked = config(teacher, tmp_path / "run", training=TrainingConfig(epochs=1, batch_size=96, lr=0.01))
+    transfer.igam(asked, IGAMOptions(target="once", feature_weight=1.0))
+    training = require_provenance(tmp_path / "run" / "student").training
+    assert training is not None
+    # Each of 288 images as it is and mirrored.
+    assert training.passes["teacher"] == {"forward": 576, "backward": 576}
+
+
 def test_mixed_images_train_whoever_takes_them_and_others_refuse_them(tmp_path, teacher):
     mixed = TrainingConfig(1, 96, lr=0.01, fine_tuning=FineTuningConfig(mixup=1.0, cutmix=1.0, label_smoothing=0.1))
     transfer.rslad(config(teacher, tmp_path / "run", training=mixed))

@@ -41,13 +41,13 @@ def test_features_left_half_written_are_computed_again(tmp_path, create_vit, row
     (tmp_path / "features.npy.unfinished").write_bytes(b"half")
     features, _ = compute_features(Accelerator(cpu=True), classifier, rows, 1, tmp_path)
     assert features.shape == (1, 40, 8)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["features.npy", "seconds.json"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["features.npy", "spent.json"]
 
 
 def test_features_that_a_killed_run_left_cost_what_they_have_cost_it(tmp_path, create_vit, rows):
     classifier = create_vit().eval()
     features, _ = compute_features(Accelerator(cpu=True), classifier, rows, 1, tmp_path)
-    passes, spent = classifier.passes.forward, json.loads((tmp_path / "seconds.json").read_text())
+    passes, spent = classifier.passes.forward, json.loads((tmp_path / "spent.json").read_text())["seconds"]
     again, earlier = compute_features(Accelerator(cpu=True), classifier, rows, 1, tmp_path)
     assert np.array_equal(again, features)
     assert (classifier.passes.forward, earlier) == (2 * passes, spent)
