@@ -63,7 +63,8 @@ class IGAMOptions(GradientOptions):
         logit_weight: of the mean squared difference of centred logits, which says more of a teacher that is sure of all
             its predictions; 0 leaves the term out.
         feature_weight: of the cosine distance between the teacher's features and the student's, behind a linear layer
-            that learns with it and is not published; 0 leaves the term out.
+            that learns with it and is not published; 0 leaves the term out. On CIFAR-10 10, beside gradients that weigh
+            3 from a third of the run on, kept 72 % of a teacher's robustness under APGD (docs/results.md).
         cross_entropy_weight: of the labels.
         adversarial_weight: of the cross-entropy of a discriminator between the gradients of student and teacher, which
             the student raises and the discriminator lowers; 0 leaves the discriminator out.
