@@ -25,7 +25,7 @@ from tabulate import tabulate
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.running import ROOT, Trial, add_result, read_trials, run_missing
-from benchmarks.search import ADAMW, FAST, LARGE, LATE, SMALL, USUAL, resnet
+from benchmarks.search import ADAMW, ADVERSARIALLY, FAST, LARGE, LATE, SMALL, USUAL, resnet
 from robust_hub.files import whole_folder
 
 TRIALS, FIGURE = ROOT / "benchmarks" / "price.json", ROOT / "docs" / "price.png"
@@ -35,7 +35,6 @@ TEACHERS = 2 * 1_797_120
 NATURAL, PERTURBED = "natural images only", "few perturbed images"
 NO_TEACHER = "adversarial training"
 MARKERS = {NATURAL: "s", PERTURBED: "^", NO_TEACHER: "o"}
-ADVERSARIALLY = ("adversarial_training.py", "n-fgsm")
 # Predictions without features.
 ALONE = ("rslad", "--feature-weight", "0")
 GRADIENTS_AND_FEATURES = ("igam", *ADAMW, "--start", "0.33", "--weight", "3", "--feature-weight", "10")

@@ -33,7 +33,7 @@ LARGE = "local-dir:" + str(ROOT / "model_cards" / "preact_resnet18_cifar.trades_
 ADAMW = ("--optimizer", "adamw", "--lr", "0.003", "--weight-decay", "0.05")
 # A third of the steps shows the student images as they are, for half the price.
 LATE = ("--delay", "0.33")
-FAST = "N-FGSM"
+FAST, ADVERSARIALLY = "N-FGSM", ("adversarial_training.py", "n-fgsm")
 ABOUT = (
     f"Each variant of benchmarks/search.py learns from the same {TRAINING:,} images of CIFAR-10's training set for "
     f"about {BUDGET} passes an image, forward and backward of all networks together, and is tested on {HELD_OUT:,} "
@@ -124,18 +124,18 @@ def rrm(name: str, why: str, *words: str) -> Variant:
 
 
 VARIANTS = [
-    Variant(FAST, "what everything else is held against", ("adversarial_training.py", "n-fgsm"), 4, teacher=""),
+    Variant(FAST, "what everything else is held against", ADVERSARIALLY, 4, teacher=""),
     Variant(
         f"{FAST}, eps grows",
         "what helps one side may help the other",
-        ("adversarial_training.py", "n-fgsm", "--eps-warmup", "0.3"),
+        (*ADVERSARIALLY, "--eps-warmup", "0.3"),
         4,
         teacher="",
     ),
     Variant(
         f"{FAST}, attacked late",
         "a third of the steps for half the price",
-        ("adversarial_training.py", "n-fgsm", *LATE),
+        (*ADVERSARIALLY, *LATE),
         10 / 3,
         teacher="",
     ),

@@ -138,8 +138,8 @@ class IGAM(Objective):
         check_same_task(student, teacher)
         weights = {"weight": options.weight, "divergence_weight": options.divergence_weight}
         weights |= {"logit_weight": options.logit_weight, "cross_entropy_weight": options.cross_entropy_weight}
-        weights |= {"feature_weight": options.feature_weight}
-        check_at_least(0, "IGAM", **weights, adversarial_weight=options.adversarial_weight, noise=options.noise)
+        weights |= {"feature_weight": options.feature_weight, "adversarial_weight": options.adversarial_weight}
+        check_at_least(0, "IGAM", **weights, noise=options.noise)
         check_at_least(1, "IGAM", discriminator_period=options.discriminator_period)
         if not options.adversarial_weight:
             check_has_effect(options, "discriminator_period", needs="--adversarial-weight")

@@ -19,8 +19,8 @@ from robust_hub.training.outputs import compute_outputs, views_of
 def room_for_answers(objective: Objective | None, images: int, input_size: tuple[int, int, int]) -> list[Tensor]:
     """Makes zeros for `ask_once` to fill in: n w, and n k c h w where maps are asked for; none where nothing is."""
     numbers, maps = objective.asked_once if isinstance(objective, AsksOnce) else (0, 0)
-    room = [torch.zeros(images, numbers)] if numbers else []
-    return [*room, torch.zeros(images, maps, *input_size, dtype=torch.bfloat16)] if maps else room
+    room = torch.zeros(images, numbers), torch.zeros(images, maps, *input_size, dtype=torch.bfloat16)
+    return [each for each in room if each.shape[1]]
 
 
 def ask_once(
