@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# What is imported is compiled when it is: a small part of what is installed.
+INSTALL := $(INSTALL) --no-compile
 THREADS := $(shell nproc)
 OUTPUT ?= runs/digits-$(shell date +%Y%m%d-%H%M%S)
 
@@ -29,14 +31,14 @@ docs: .venv/installed-for-tests
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable .
+	$(INSTALL) --editable .
 	touch $@
 
 .venv/installed-for-tests: .venv/installed
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
-	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target .venv/huggingface_hub_1 \
+	$(INSTALL) --editable '.[test]'
+	$(INSTALL) --upgrade --no-deps --target .venv/huggingface_hub_1 \
 		'huggingface_hub<2' httpx httpcore certifi
-	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target .venv/timm_oldest \
+	$(INSTALL) --upgrade --no-deps --target .venv/timm_oldest \
 		"$$(sed -n 's/.*"timm>=\(.*\)".*/timm==\1/p' pyproject.toml)"
 	@# For a test in a browser, which is skipped without it.
 	-npm install --silent --no-audit --no-fund --prefix .venv/onnxruntime-web onnxruntime-web@1

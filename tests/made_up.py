@@ -1,9 +1,12 @@
 """Models that nobody needs, with their facts, reports and folders."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -120,7 +123,15 @@ def quick_evaluation(folder: Path, output: Path, **changes) -> evaluate.Config:
 
 def evaluated(place: Path, architecture: str, model_args: dict) -> Path:
     """Saves a classifier with a real evaluation by two attacks and its evidence; its checks are made up."""
-    folder, source = trained(place, architecture, model_args), Source("synthetic", test_images=24)
+    return Path(shutil.copytree(Path(_evaluated(architecture, json.dumps(model_args)).name, "model"), place))
+
+
+@cache
+def _evaluated(architecture: str, model_args: str) -> TemporaryDirectory:
+    """Makes the folder that all tests of a process copy."""
+    made = TemporaryDirectory()
+    place = Path(made.name) / "model"
+    folder, source = trained(place, architecture, json.loads(model_args)), Source("synthetic", test_images=24)
     classifier, data, threat = load(f"local-dir:{folder}").eval(), load_data(source), parse_threat("linf:1/255")
     rows, attack = subset(data.test, source.test_images), AutoAttack(threat, "quick")
     loader = evaluation_loader(rows, classifier.preprocessing, batch_size=24, device=torch.device("cpu"))
@@ -144,7 +155,7 @@ def evaluated(place: Path, architecture: str, model_args: dict) -> Path:
     for picture in PICTURES:
         Image.new("RGB", (8, 8)).save(output / picture)
     add_evaluation(folder, told, output)
-    return folder
+    return made
 
 
 def raised(folder: Path, points: float, generator: np.random.Generator) -> Path:

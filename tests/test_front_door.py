@@ -29,9 +29,8 @@ def test_importing_the_package_loads_nothing_heavy():
     assert set(loaded) & set(HEAVY) == set()
 
 
-@pytest.mark.parametrize(
-    "order", ["import robust_hub, timm", pytest.param("import timm, robust_hub", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["import robust_hub, timm", "import timm, robust_hub"])
 def test_architectures_are_known_to_timm_whichever_is_imported_first(order):
     assert python(f"{order}; print(timm.create_model('resnet18_cifar', num_classes=3).num_classes)") == "3\n"
 

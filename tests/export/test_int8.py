@@ -85,6 +85,7 @@ def test_the_classifier_itself_withstands_as_a_file_no_more_than_as_it_is(opened
     assert found.file_robust.value <= found.robust.value < 1
 
 
+@pytest.mark.slow
 def test_also_attempts_that_did_not_fool_the_classifier_are_tried_on_the_file(opened, batch):
     # The file is fooled by whatever is no more as it was.
     images, labels = batch

@@ -76,6 +76,9 @@ print(huggingface_hub.__version__, 'robust_hub' in sys.modules)
 
 
 @pytest.mark.parametrize(
+    "client_path", ["", pytest.param("huggingface_hub_1", marks=pytest.mark.slow)], ids=["newest", "1.x"], indirect=True
+)
+@pytest.mark.parametrize(
     ("which", "imports"), [("folder", ""), pytest.param("of_ours", "import robust_hub", marks=pytest.mark.slow)]
 )
 def test_a_published_folder_loads_in_a_fresh_process_to_the_same_logits(

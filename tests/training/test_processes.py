@@ -17,8 +17,8 @@ ONE_PROCESS = ("--quiet", "--num_machines", "1", "--num_processes", "1")
 TWO_PROCESSES = ("--quiet", "--multi_gpu", "--num_machines", "1", "--num_processes", "2", "--main_process_port", "0")
 
 
-# Those by which each kind of loop is seen: one network, with a teacher, second derivatives, two optimizers, BatchNorm.
-FEW = [("vit", "plain"), ("vit", "kd"), ("vit", "igam"), ("vit", "igam with discriminator"), ("resnet", "mixacm")]
+# Those by which each kind of loop is seen: one network, with a teacher and second derivatives, BatchNorm.
+FEW = [("vit", "plain"), ("vit", "igam"), ("resnet", "mixacm")]
 
 
 def launch(folder: Path, parts: int, runs: list, *options: str) -> dict:
