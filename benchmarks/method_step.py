@@ -49,7 +49,9 @@ METHODS: dict[str, Callable[[PixelClassifier, Teacher], Objective]] = {
     "mixacm": MixACM,
     "kd": KD,
     "lifelong": Lifelong,
-    "igam": lambda student, teacher: IGAM(student, teacher, IGAMOptions(weight=1.0, noise=0.0, ramp=0.0)),
+    "igam": lambda student, teacher: IGAM(
+        student, teacher, IGAMOptions(weight=1.0, feature_weight=0.0, noise=0.0, start=0.0, ramp=0.0)
+    ),
     "pag": lambda student, teacher: PAG(student, TeacherGradients(teacher, student)),
     "rslad": lambda student, teacher: RSLAD(student, teacher, THREAT),
     "two-point": TwoPoint,

@@ -121,7 +121,7 @@ RUNS = [
     *taught("RRM", NATURAL, 13, "rrm", "--projection"),
     *taught("MixACM", NATURAL, 13, "mixacm"),
     *taught("two-point", PERTURBED, 5, "two-point", *ADAMW),
-    *taught("IGAM", NATURAL, 6, "igam", *ADAMW),
+    *taught("IGAM", NATURAL, 6, "igam", *ADAMW, "--start", "0", "--weight", "1", "--feature-weight", "0"),
     *taught("IGAM, late, features", NATURAL, 8, *GRADIENTS_AND_FEATURES),
     *taught("IGAM, asked once, late, features", NATURAL, 10, *GRADIENTS_AND_FEATURES, "--target", "once"),
     *taught("PAG", NATURAL, 6, "pag", *ADAMW),

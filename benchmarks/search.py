@@ -113,9 +113,12 @@ def two_point(name: str, why: str, *words: str) -> Variant:
     return Variant(f"two-point, {name}", why, ("transfer.py", "two-point", *ADAMW, *words), 8)
 
 
-def igam(name: str, why: str, *words: str, price: float = 6) -> Variant:
-    """A variant of input gradient matching."""
-    return Variant(f"igam, {name}", why, ("transfer.py", "igam", *ADAMW, *words), price)
+def igam(
+    name: str, why: str, *words: str, price: float = 6, weight: float = 1, start: float = 0, features: float = 0
+) -> Variant:
+    """A variant of input gradient matching, at every step and by predictions beside them unless it is said."""
+    settings = ("--weight", str(weight), "--start", str(start), "--feature-weight", str(features))
+    return Variant(f"igam, {name}", why, ("transfer.py", "igam", *ADAMW, *settings, *words), price)
 
 
 def rrm(name: str, why: str, *words: str) -> Variant:
@@ -190,11 +193,21 @@ VARIANTS = [
     two_point("weight 3", "gradients count more", "--weight", "3"),
     two_point("weight 10", "gradients count far more", "--weight", "10"),
     two_point("radius 8/255", "slopes over the whole ball", "--radius", "0.0314"),
-    igam("default", "gradients of random logits, the teacher's predictions and a little of the labels"),
-    igam("weight 3", "gradients count more", "--weight", "3"),
-    igam("weight 10", "gradients count far more", "--weight", "10"),
+    igam("at every step", "gradients of random logits, the teacher's predictions and a little of the labels"),
+    igam("weight 3", "gradients count more", weight=3),
+    igam("weight 10", "gradients count far more", weight=10),
     igam("every second step", "half of the second derivatives", "--period", "2", price=4.5),
-    igam("from half on", "the task first", "--start", "0.5", price=4.5),
+    igam("from a third on", "the task first", start=0.33, price=5),
+    igam("features", "288 numbers an image beside 10, for no pass", features=10),
+    igam("from a third on, features", "both", start=0.33, features=10, price=5),
+    igam(
+        "from a third on, weight 3, features",
+        "all three, the default since",
+        weight=3,
+        start=0.33,
+        features=10,
+        price=5,
+    ),
     igam("low frequencies", "those that can be learnt", "--pool", "2"),
     rrm("as published", "features of natural images alone"),
     rrm("the teacher's head", "nothing learnt is thrown away", "--head", "teacher"),

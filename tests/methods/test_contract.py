@@ -44,9 +44,11 @@ METHODS = {
     "trades": lambda student, teacher: TRADES(student, Linf(8 / 255), TRADESOptions(weight=6.0, steps=2)),
     "rrm": lambda student, teacher: RRM(student, teacher),
     "rrm with projection": lambda student, teacher: RRM(student, teacher, RRMOptions(projection=True)),
-    "igam": lambda student, teacher: IGAM(student, teacher, IGAMOptions(weight=1.0, noise=8 / 255, ramp=0.0)),
+    "igam": lambda student, teacher: IGAM(
+        student, teacher, IGAMOptions(weight=1.0, noise=8 / 255, start=0.0, ramp=0.0)
+    ),
     "igam with discriminator": lambda student, teacher: IGAM(
-        student, teacher, IGAMOptions(weight=1.0, adversarial_weight=2.0, noise=0.0, ramp=0.0)
+        student, teacher, IGAMOptions(weight=1.0, adversarial_weight=2.0, noise=0.0, start=0.0, ramp=0.0)
     ),
     "kd": lambda student, teacher: KD(student, teacher),
     "ard": lambda student, teacher: ARD(student, teacher, Linf(8 / 255), ARDOptions(steps=2)),

@@ -10,8 +10,8 @@ from robust_hub.models import Teacher, create_classifier
 
 def paper(**options) -> IGAMOptions:
     """The paper's objective: the gradient of the loss, and cross-entropy alone beside it."""
-    settings = {"gradient_of": "loss", "divergence_weight": 0.0, "cross_entropy_weight": 1.0, "noise": 0.0, "ramp": 0.0}
-    return IGAMOptions(**{**settings, **options})
+    settings = {"gradient_of": "loss", "divergence_weight": 0.0, "feature_weight": 0.0, "cross_entropy_weight": 1.0}
+    return IGAMOptions(**{**settings, "noise": 0.0, "start": 0.0, "ramp": 0.0, **options})
 
 
 def naive(by_hand, student, teacher, images, labels) -> tuple[float, float]:
@@ -296,7 +296,8 @@ def test_gradients_are_compared_at_every_so_manieth_step_with_so_many_times_the_
 def test_the_authors_settings_are_those_of_their_runs():
     options = IGAMOptions.published(mean_square=200.0)
     assert (options.gradient_of, options.adversarial_weight, options.discriminator_period) == ("probability", 2.0, 5)
-    assert (options.divergence_weight, options.cross_entropy_weight, options.noise) == (0.0, 1.0, 8 / 255)
+    assert (options.divergence_weight, options.feature_weight, options.logit_weight) == (0.0, 0.0, 0.0)
+    assert (options.cross_entropy_weight, options.noise) == (1.0, 8 / 255)
     assert options.weight == pytest.approx(4.9e-3 * 200, rel=5e-3)
     # The last 40,000 of 320,000 steps, all at once.
     compared = [step for step in range(0, 320_000, 1000) if options.share(step, 320_000)]

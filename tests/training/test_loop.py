@@ -91,7 +91,7 @@ def uninterrupted(tmp_path_factory):
 @pytest.mark.slow
 def test_a_streamed_run_with_noise_that_was_broken_off_resumes_to_the_same_weights(tmp_path, monkeypatch):
     monkeypatch.setattr("robust_hub.data.loaders.IN_MEMORY_BYTES", 0)
-    options = {"method": IGAM, "options": IGAMOptions(weight=0.1, noise=0.1, ramp=0.0)}
+    options = {"method": IGAM, "options": IGAMOptions(weight=0.1, noise=0.1, start=0.0, ramp=0.0)}
     whole, _ = train(tmp_path / "whole", resume=False, **options)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "broken", resume=True, validate=interrupted_in_the_second_epoch(), **options)
@@ -127,7 +127,8 @@ def test_the_cost_of_a_resumed_run_is_that_of_the_whole(tmp_path):
 
 
 def test_a_double_backward_is_counted_as_one_backward_more(tmp_path):
-    _, progress = train(tmp_path, resume=False, method=IGAM, options=IGAMOptions(weight=0.1, noise=0.0, ramp=0.0))
+    options = IGAMOptions(weight=0.1, noise=0.0, start=0.0, ramp=0.0)
+    _, progress = train(tmp_path, resume=False, method=IGAM, options=options)
     images = 3 * (288 // 64) * 64
     assert (progress.passes["student"].forward, progress.passes["student"].backward) == (images, 3 * images)
     assert (progress.passes["teacher"].forward, progress.passes["teacher"].backward) == (images, images)

@@ -55,7 +55,7 @@ def test_an_attack_in_bfloat16_stays_in_it(create_smooth, images, labels):
 def test_second_derivatives_in_float16_are_those_of_float32(create_cnn, images, labels, method):
     student, teacher = create_cnn().eval(), Teacher(create_cnn())
     objective = {
-        "igam": lambda: IGAM(student, teacher, IGAMOptions(weight=1.0, noise=0.0, ramp=0.0)),
+        "igam": lambda: IGAM(student, teacher, IGAMOptions(weight=1.0, noise=0.0, start=0.0, ramp=0.0)),
         "pag": lambda: PAG(student, TeacherGradients(teacher, student), PAGOptions(classes_per_image=3)),
     }[method]()
     weight = student.model.conv1.weight
