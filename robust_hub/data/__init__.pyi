@@ -18,6 +18,8 @@ from .fingerprint import split_sha256 as split_sha256
 from .fingerprint import tested_sha256 as tested_sha256
 from .images import Fit as Fit
 from .images import read_row as read_row
+from .loaders import Answers as Answers
+from .loaders import AnswersInFile as AnswersInFile
 from .loaders import Loader as Loader
 from .loaders import batch_size_for as batch_size_for
 from .loaders import batches_of as batches_of

@@ -48,8 +48,38 @@ class Loader(Protocol):
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        """Yields images and labels, and target gradients or a teacher's answers where there are any."""
+        """Yields images and labels, and answers about the images where there are any."""
         ...
+
+
+@runtime_checkable
+class Answers(Protocol):
+    """Something about each image of a split: numbers n w, or maps n k c h w."""
+
+    @property
+    def ndim(self) -> int:
+        """2 of numbers, 5 of maps."""
+        ...
+
+    def __getitem__(self, chosen: Tensor, /) -> Tensor:
+        """Gives the answers about some of the images."""
+        ...
+
+
+@dataclass(frozen=True)
+class AnswersInFile:
+    """Answers about all images of a set, of which those about a split's are read when they are asked for."""
+
+    file: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def ndim(self) -> int:
+        """2 of numbers, 5 of maps."""
+        return self.file.ndim
+
+    def __getitem__(self, chosen: Tensor, /) -> Tensor:
+        return torch.from_numpy(self.file[self.rows[chosen.numpy()]])
 
 
 def training_loader(
@@ -61,8 +91,7 @@ def training_loader(
     seed: int,
     device: torch.device,
     shard: Shard = WHOLE,
-    stored: np.ndarray | None = None,
-    answers: Sequence[Tensor] = (),
+    answers: Sequence[Answers] = (),
 ) -> Loader:
     """Makes a loader that shuffles, augments and drops the last incomplete batch.
 
@@ -75,13 +104,12 @@ def training_loader(
         seed: decides the order and the augmentation, with the epoch.
         device: where the images of a small set live.
         shard: this process's part of a batch.
-        stored: rows k c h w, maps that are cropped and mirrored like the image of their row and come third in a batch.
-        answers: a teacher's about each image, which come last in a batch: n w as they are, and maps n k c h w cropped
-            and mirrored like the image; read when a batch is made.
+        answers: what comes third and on in a batch, numbers as they are and maps cropped and mirrored like the image;
+            read when a batch is made.
 
     Raises:
-        ValueError: when a batch has more images than the split, or does not divide into the shard's parts, or something
-            should come third of a set that does not fit into memory, or is shown by resized crops.
+        ValueError: when a batch has more images than the split, or does not divide into the shard's parts, or there are
+            answers about a set that does not fit into memory, or is shown by resized crops.
     """
     if batch_size > len(rows):
         raise ValueError(f"the batch size must be at most the {len(rows)} training images, got {batch_size}; lower it")
@@ -93,28 +121,26 @@ def training_loader(
         )
     if augmentation == "usual":
         raise ValueError("the augmentation must be named here, got usual; ask with_augmentation what that is")
-    third = "" if stored is None else "stored target gradients"
-    third = "answers that a teacher is asked for once" if answers else third
+    beside = "stored target gradients and what a teacher is asked for once"
     if augmentation.startswith("resized-crop"):
-        if third:
+        if answers:
             raise ValueError(
-                f"{third} can't follow a resized crop, got --augmentation {augmentation}; say crop-flip, crop or none"
+                f"{beside} can't follow a resized crop, got --augmentation {augmentation}; say crop-flip, crop or none"
             )
         side = 2 * max(fit.input_size[1:])
         photos = decode(rows, Photo(fit.input_size[0], side, fit.interpolation), most_in_memory=IN_MEMORY_BYTES)
         make = resized_crops(photos, _labels(rows), fit, augmentation)
         return Streamed(Shuffled(len(rows), batch_size, seed, shard), make, device, threads_of(shard))
     is_in_memory = _fits(rows, fit.input_size)
-    if third and not is_in_memory:
-        raise ValueError(f"{third} need a set that fits into memory, got {len(rows)} images")
+    if answers and not is_in_memory:
+        raise ValueError(f"{beside} need a set that fits into memory, got {len(rows)} images")
     images = decode(rows, AsShown(fit), most_in_memory=IN_MEMORY_BYTES)
     place = device if is_in_memory else torch.device("cpu")
     plan = Cropped(len(rows), fit.input_size, batch_size, augmentation, seed, shard, place)
     if not is_in_memory:
         return Streamed(plan, padded_crops(images, _labels(rows)), device, threads_of(shard))
-    maps = None if stored is None else _Stored(stored, np.asarray(rows["row"][:]))
     crops = all_crops(_together(images, fit).to(device))
-    return _InMemory(crops, _labels(rows).to(device), plan, maps, answers)
+    return _InMemory(crops, _labels(rows).to(device), plan, answers)
 
 
 def evaluation_loader(
@@ -169,8 +195,7 @@ class _InMemory:
     crops: Tensor
     labels: Tensor
     plan: Cropped
-    stored: "_Stored | None"
-    answers: Sequence[Tensor]
+    answers: Sequence[Answers]
 
     def set_epoch(self, epoch: int) -> None:
         self.plan.epoch = epoch
@@ -181,22 +206,9 @@ class _InMemory:
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         for chosen, *drawn in self.plan:
             images = _to_float(crop_and_flip(self.crops, chosen, *drawn))
-            maps = self.stored.maps(chosen, *drawn) if self.stored else ()
             answers = [each[chosen.cpu()].to(chosen.device) for each in self.answers]
             answers = [_like_images(each.float(), *drawn) if each.ndim == 5 else each for each in answers]
-            yield images, self.labels[chosen], *maps, *answers
-
-
-@dataclass
-class _Stored:
-    """Maps of each image, which live in a file and go the way of the image."""
-
-    file: np.ndarray
-    rows: np.ndarray
-
-    def maps(self, chosen: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> tuple[Tensor]:
-        read = torch.from_numpy(self.file[self.rows[chosen.cpu().numpy()]]).to(chosen.device).float()
-        return (_like_images(read, top, left, flip),)
+            yield images, self.labels[chosen], *answers
 
 
 def _like_images(maps: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> Tensor:

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 from accelerate import Accelerator
 from datasets import Dataset
-from torch import Tensor, nn
+from torch import nn
 
 from robust_hub.attacks import PGD
 from robust_hub.data import (
+    Answers,
+    AnswersInFile,
     Data,
     Loader,
     Shard,
@@ -101,7 +103,7 @@ def open_loaders(
     threat: Threat,
     classifier: PixelClassifier,
     stored: Path | None = None,
-    answers: Sequence[Tensor] = (),
+    answers: Sequence[Answers] = (),
 ) -> Loaders:
     """Makes the loaders for what a classifier takes, all but that of validation.
 
@@ -133,8 +135,7 @@ def open_loaders(
             batch_size=training.batch_size,
             augmentation=source.augmentation,
             seed=training.seed,
-            stored=None if stored is None else _read_stored(stored, data, classifier),
-            answers=answers,
+            answers=answers if stored is None else [_read_stored(stored, data, classifier), *answers],
             fit=classifier.preprocessing,
             device=accelerator.device,
             shard=shard,
@@ -154,16 +155,17 @@ def share_of(accelerator: Accelerator, rows: Dataset, classifier: PixelClassifie
     )
 
 
-def _read_stored(file: Path, data: Data, classifier: PixelClassifier) -> np.ndarray:
+def _read_stored(file: Path, data: Data, classifier: PixelClassifier) -> AnswersInFile:
     """Maps stored target gradients into memory; raises ValueError when they do not fit the data and the classifier."""
     try:
         stored = np.load(file, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{file} is not a readable .npy of target gradients ({error}); check --stored") from error
-    rows, wanted = max(data.train["row"][:]) + 1, (data.num_classes, *classifier.input_size)
-    if stored.shape[1:] != wanted or len(stored) < rows or stored.dtype.kind != "f":
+    rows, wanted = np.asarray(data.train["row"][:]), (data.num_classes, *classifier.input_size)
+    most = max(rows) + 1
+    if stored.shape[1:] != wanted or len(stored) < most or stored.dtype.kind != "f":
         raise ValueError(
-            f"PAG targets must be floats of shape ({', '.join(map(str, (rows, *wanted)))}), for each row and class, "
+            f"PAG targets must be floats of shape ({', '.join(map(str, (most, *wanted)))}), for each row and class, "
             f"got {stored.dtype} of {stored.shape}; check --stored"
         )
-    return stored
+    return AnswersInFile(stored, rows)

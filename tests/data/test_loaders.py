@@ -7,7 +7,7 @@ from datasets import Dataset, Features, Image, Value
 from PIL import Image as PILImage
 from timm.data import create_transform
 
-from robust_hub.data import Shard, evaluation_loader, training_loader
+from robust_hub.data import AnswersInFile, Shard, evaluation_loader, training_loader
 from robust_hub.data.augmentation import all_crops, crop_and_flip
 from robust_hub.models import Preprocessing
 
@@ -247,13 +247,19 @@ def numbered(rows):
     return rows.add_column("row", [3 * row + 1 for row in range(11)])
 
 
+def in_file(stored: np.ndarray, rows: Dataset) -> AnswersInFile:
+    return AnswersInFile(stored, np.asarray(rows["row"][:]))
+
+
 @pytest.mark.parametrize("augmentation", ["crop-flip", "crop", "none"])
 def test_stored_maps_go_the_way_of_the_image_of_their_row(numbered, augmentation):
     # The maps of a row are its image and the negative of it, so they must come out as the image does.
     stored = np.zeros((40, 2, *SIZE), np.float32)
     for index in range(11):
         stored[3 * index + 1] = np.stack([raw(index), -raw(index).astype(np.float32)]) / np.float32(255)
-    loader = training_loader(numbered, FIT, batch_size=4, augmentation=augmentation, seed=0, device=CPU, stored=stored)
+    loader = training_loader(
+        numbered, FIT, batch_size=4, augmentation=augmentation, seed=0, device=CPU, answers=[in_file(stored, numbered)]
+    )
     for images, _, maps in loader:
         # 255 divides on either side of a float32 rounding.
         torch.testing.assert_close(maps, torch.stack([images, -images], 1), rtol=1e-6, atol=1e-6)
@@ -273,8 +279,10 @@ def test_answers_come_third_however_the_image_is_cropped(numbered):
 def test_stored_maps_need_a_set_that_fits_into_memory(numbered, monkeypatch):
     monkeypatch.setattr("robust_hub.data.loaders.IN_MEMORY_BYTES", 0)
     stored = np.zeros((40, 2, *SIZE), np.float32)
-    with pytest.raises(ValueError, match="stored target gradients need a set that fits into memory, got 11 images"):
-        training_loader(numbered, FIT, batch_size=4, augmentation="none", seed=0, device=CPU, stored=stored)
+    with pytest.raises(ValueError, match="asked for once need a set that fits into memory, got 11 images"):
+        training_loader(
+            numbered, FIT, batch_size=4, augmentation="none", seed=0, device=CPU, answers=[in_file(stored, numbered)]
+        )
 
 
 def test_answers_about_a_whole_image_are_none_for_a_resized_crop(numbered):
@@ -287,7 +295,15 @@ def test_answers_about_a_whole_image_are_none_for_a_resized_crop(numbered):
 def test_stored_maps_can_not_follow_a_resized_crop(numbered):
     stored = np.zeros((40, 2, *SIZE), np.float32)
     with pytest.raises(ValueError, match="can't follow a resized crop, got --augmentation resized-crop; say crop-flip"):
-        training_loader(numbered, FIT, batch_size=4, augmentation="resized-crop", seed=0, device=CPU, stored=stored)
+        training_loader(
+            numbered,
+            FIT,
+            batch_size=4,
+            augmentation="resized-crop",
+            seed=0,
+            device=CPU,
+            answers=[in_file(stored, numbered)],
+        )
 
 
 def photos() -> Dataset:
