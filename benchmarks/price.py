@@ -36,8 +36,9 @@ NATURAL, PERTURBED = "natural images only", "few perturbed images"
 NO_TEACHER = "adversarial training"
 MARKERS = {NATURAL: "s", PERTURBED: "^", NO_TEACHER: "o"}
 # Predictions without features.
-ALONE = ("rslad", "--feature-weight", "0")
-GRADIENTS_AND_FEATURES = ("igam", *ADAMW, "--start", "0.33", "--weight", "3", "--feature-weight", "10")
+ALONE = ("--feature-weight", "0")
+RSLAD_ONCE = ("rslad", "--target", "once")
+RSLAD_LATE = (*RSLAD_ONCE, "--eps-warmup", "0", *LATE)
 LITTLE, OFTEN = 10_000, 5
 WIDE = resnet(channels=[48, 96, 192, 384])
 SHAPE = {"patch_size": 2, "dims": [32, 64, 128, 256], "depths": [2, 2, 4, 2]}
@@ -92,38 +93,23 @@ RUNS = [
     fast(10),
     # What helps one side may help the other.
     Run(f"{FAST}, attacked late, 12 epochs", NO_TEACHER, (*ADVERSARIALLY, *LATE), 12),
-    *taught("RSLAD, asked once", PERTURBED, 9, *ALONE, "--target", "once", "--eps-warmup", "0.3"),
+    *taught("RSLAD, asked once", PERTURBED, 9, *RSLAD_ONCE, *ALONE, "--eps-warmup", "0.3"),
     *taught(
         "RSLAD, asked once, a longer step",
         PERTURBED,
         9,
-        *(*ALONE, "--target", "once", "--eps-warmup", "0.3", "--step-size", "1.5"),
+        *(*RSLAD_ONCE, *ALONE, "--eps-warmup", "0.3", "--step-size", "1.5"),
     ),
-    *taught(
-        "RSLAD, asked once, attacked late",
-        PERTURBED,
-        11,
-        *(*ALONE, "--target", "once", "--eps-warmup", "0", *LATE, "--step-size", "1.25"),
-    ),
-    *taught(
-        "RSLAD, asked once, attacked late, features",
-        PERTURBED,
-        11,
-        *("rslad", "--target", "once", "--eps-warmup", "0", *LATE, "--step-size", "1.25", "--feature-weight", "10"),
-    ),
-    *taught(
-        "RSLAD, asked once, attacked late by eps, features",
-        PERTURBED,
-        11,
-        *("rslad", "--target", "once", "--eps-warmup", "0", *LATE, "--feature-weight", "10"),
-    ),
-    *taught("RSLAD", PERTURBED, 8, *ALONE, "--eps-warmup", "0.3"),
+    *taught("RSLAD, asked once, attacked late", PERTURBED, 11, *RSLAD_LATE, *ALONE, "--step-size", "1.25"),
+    *taught("RSLAD, asked once, attacked late, features", PERTURBED, 11, *RSLAD_LATE, "--step-size", "1.25"),
+    *taught("RSLAD, asked once, attacked late by eps, features", PERTURBED, 11, *RSLAD_LATE),
+    *taught("RSLAD", PERTURBED, 8, "rslad", *ALONE, "--eps-warmup", "0.3"),
     *taught("RRM", NATURAL, 13, "rrm", "--projection"),
     *taught("MixACM", NATURAL, 13, "mixacm"),
     *taught("two-point", PERTURBED, 5, "two-point", *ADAMW),
     *taught("IGAM", NATURAL, 6, "igam", *ADAMW, "--start", "0", "--weight", "1", "--feature-weight", "0"),
-    *taught("IGAM, late, features", NATURAL, 8, *GRADIENTS_AND_FEATURES),
-    *taught("IGAM, asked once, late, features", NATURAL, 10, *GRADIENTS_AND_FEATURES, "--target", "once"),
+    *taught("IGAM, late, features", NATURAL, 8, "igam", *ADAMW),
+    *taught("IGAM, asked once, late, features", NATURAL, 10, "igam", *ADAMW, "--target", "once"),
     *taught("PAG", NATURAL, 6, "pag", *ADAMW),
     fast(20),
     fast(40),
