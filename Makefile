@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # What is imported is compiled when it is: a small part of what is installed.
-INSTALL := $(INSTALL) --no-compile
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile
 THREADS := $(shell nproc)
 OUTPUT ?= runs/digits-$(shell date +%Y%m%d-%H%M%S)
 
