@@ -36,7 +36,7 @@ TEACHER = f"local-dir:{ROOT / 'model_cards' / 'small_cnn_grey.trades_linf0.1_dig
 NETWORK = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2}
 STUDENT = ("--student", "vit_tiny_patch16_224", "--student-args", json.dumps(NETWORK))
 SHARED = ("--data", "digits", "--threat", "linf:0.1", "--batch-size", "64", "--test-images", "40", "--teacher", TEACHER)
-METHODS = {"kd": (), "igam": ("--noise", "0")}
+METHODS = {"kd": (), "igam": ("--noise", "0", "--weight", "1", "--start", "0", "--feature-weight", "0")}
 ENDS_WITHIN = 60
 KILLS = ROOT / "benchmarks" / "kills.json"
 # What a run writes first.

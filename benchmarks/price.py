@@ -35,10 +35,10 @@ TEACHERS = 2 * 1_797_120
 NATURAL, PERTURBED = "natural images only", "few perturbed images"
 NO_TEACHER = "adversarial training"
 MARKERS = {NATURAL: "s", PERTURBED: "^", NO_TEACHER: "o"}
-# Predictions without features.
-ALONE = ("--feature-weight", "0")
-RSLAD_ONCE = ("rslad", "--target", "once")
-RSLAD_LATE = (*RSLAD_ONCE, "--eps-warmup", "0", *LATE)
+NO_FEATURES, FEATURES = ("--feature-weight", "0"), ("--feature-weight", "10")
+RSLAD_GROWING = ("rslad", "--target", "once", "--eps-warmup", "0.3", *NO_FEATURES)
+RSLAD_LATE = ("rslad", "--target", "once", "--eps-warmup", "0", *LATE)
+IGAM_LATE = ("igam", *ADAMW, "--start", "0.33", "--weight", "3", *FEATURES)
 LITTLE, OFTEN = 10_000, 5
 WIDE = resnet(channels=[48, 96, 192, 384])
 SHAPE = {"patch_size": 2, "dims": [32, 64, 128, 256], "depths": [2, 2, 4, 2]}
@@ -93,23 +93,18 @@ RUNS = [
     fast(10),
     # What helps one side may help the other.
     Run(f"{FAST}, attacked late, 12 epochs", NO_TEACHER, (*ADVERSARIALLY, *LATE), 12),
-    *taught("RSLAD, asked once", PERTURBED, 9, *RSLAD_ONCE, *ALONE, "--eps-warmup", "0.3"),
-    *taught(
-        "RSLAD, asked once, a longer step",
-        PERTURBED,
-        9,
-        *(*RSLAD_ONCE, *ALONE, "--eps-warmup", "0.3", "--step-size", "1.5"),
-    ),
-    *taught("RSLAD, asked once, attacked late", PERTURBED, 11, *RSLAD_LATE, *ALONE, "--step-size", "1.25"),
-    *taught("RSLAD, asked once, attacked late, features", PERTURBED, 11, *RSLAD_LATE, "--step-size", "1.25"),
-    *taught("RSLAD, asked once, attacked late by eps, features", PERTURBED, 11, *RSLAD_LATE),
-    *taught("RSLAD", PERTURBED, 8, "rslad", *ALONE, "--eps-warmup", "0.3"),
+    *taught("RSLAD, asked once", PERTURBED, 9, *RSLAD_GROWING),
+    *taught("RSLAD, asked once, a longer step", PERTURBED, 9, *RSLAD_GROWING, "--step-size", "1.5"),
+    *taught("RSLAD, asked once, attacked late", PERTURBED, 11, *RSLAD_LATE, *NO_FEATURES, "--step-size", "1.25"),
+    *taught("RSLAD, asked once, attacked late, features", PERTURBED, 11, *RSLAD_LATE, *FEATURES, "--step-size", "1.25"),
+    *taught("RSLAD, asked once, attacked late by eps, features", PERTURBED, 11, *RSLAD_LATE, *FEATURES),
+    *taught("RSLAD", PERTURBED, 8, "rslad", *NO_FEATURES, "--eps-warmup", "0.3"),
     *taught("RRM", NATURAL, 13, "rrm", "--projection"),
     *taught("MixACM", NATURAL, 13, "mixacm"),
     *taught("two-point", PERTURBED, 5, "two-point", *ADAMW),
-    *taught("IGAM", NATURAL, 6, "igam", *ADAMW, "--start", "0", "--weight", "1", "--feature-weight", "0"),
-    *taught("IGAM, late, features", NATURAL, 8, "igam", *ADAMW),
-    *taught("IGAM, asked once, late, features", NATURAL, 10, "igam", *ADAMW, "--target", "once"),
+    *taught("IGAM", NATURAL, 6, "igam", *ADAMW, "--start", "0", "--weight", "1", *NO_FEATURES),
+    *taught("IGAM, late, features", NATURAL, 8, *IGAM_LATE),
+    *taught("IGAM, asked once, late, features", NATURAL, 10, *IGAM_LATE, "--target", "once"),
     *taught("PAG", NATURAL, 6, "pag", *ADAMW),
     fast(20),
     fast(40),

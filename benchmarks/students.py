@@ -45,7 +45,9 @@ METHODS: dict[str, Callable[[PixelClassifier, Teacher], Objective]] = {
     "ard": lambda student, teacher: ARD(student, teacher, Linf(8 / 255), ARDOptions(steps=1)),
     "lifelong": lambda student, _: Lifelong(student, Teacher(deepcopy(student))),
     "igam": lambda student, teacher: IGAM(
-        student, teacher, IGAMOptions(weight=0.1, adversarial_weight=1.0, noise=0.0, start=0.0, ramp=0.0)
+        student,
+        teacher,
+        IGAMOptions(weight=0.1, feature_weight=0.0, adversarial_weight=1.0, noise=0.0, start=0.0, ramp=0.0),
     ),
     "pag": lambda student, teacher: PAG(student, TeacherGradients(teacher, student)),
     "mixacm": MixACM,

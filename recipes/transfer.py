@@ -81,7 +81,7 @@ class Config:
 
 
 def igam(config: Config, options: IGAMOptions = IGAMOptions()):
-    """Makes the student's input gradients those of the teacher."""
+    """Makes the student's input gradients, features and predictions those of the teacher."""
     return transfer(config, options, lambda student, run: IGAM(student, run.require_teacher(), options))
 
 

@@ -1,12 +1,13 @@
 """Models that nobody needs, with their facts, reports and folders."""
 
+import atexit
 import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 
 import numpy as np
 import torch
@@ -123,14 +124,14 @@ def quick_evaluation(folder: Path, output: Path, **changes) -> evaluate.Config:
 
 def evaluated(place: Path, architecture: str, model_args: dict) -> Path:
     """Saves a classifier with a real evaluation by two attacks and its evidence; its checks are made up."""
-    return Path(shutil.copytree(Path(_evaluated(architecture, json.dumps(model_args)).name, "model"), place))
+    return Path(shutil.copytree(_evaluated(architecture, json.dumps(model_args)), place))
 
 
 @cache
-def _evaluated(architecture: str, model_args: str) -> TemporaryDirectory:
+def _evaluated(architecture: str, model_args: str) -> Path:
     """Makes the folder that all tests of a process copy."""
-    made = TemporaryDirectory()
-    place = Path(made.name) / "model"
+    place = Path(mkdtemp()) / "model"
+    atexit.register(shutil.rmtree, place.parent, ignore_errors=True)
     folder, source = trained(place, architecture, json.loads(model_args)), Source("synthetic", test_images=24)
     classifier, data, threat = load(f"local-dir:{folder}").eval(), load_data(source), parse_threat("linf:1/255")
     rows, attack = subset(data.test, source.test_images), AutoAttack(threat, "quick")
@@ -155,7 +156,7 @@ def _evaluated(architecture: str, model_args: str) -> TemporaryDirectory:
     for picture in PICTURES:
         Image.new("RGB", (8, 8)).save(output / picture)
     add_evaluation(folder, told, output)
-    return made
+    return folder
 
 
 def raised(folder: Path, points: float, generator: np.random.Generator) -> Path:

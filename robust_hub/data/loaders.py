@@ -56,11 +56,6 @@ class Loader(Protocol):
 class Answers(Protocol):
     """Something about each image of a split: numbers n w, or maps n k c h w."""
 
-    @property
-    def ndim(self) -> int:
-        """2 of numbers, 5 of maps."""
-        ...
-
     def __getitem__(self, chosen: Tensor, /) -> Tensor:
         """Gives the answers about some of the images."""
         ...
@@ -68,18 +63,18 @@ class Answers(Protocol):
 
 @dataclass(frozen=True)
 class AnswersInFile:
-    """Answers about all images of a set, of which those about a split's are read when they are asked for."""
+    """Answers about all images of a set, of which those about a split's are read when they are asked for.
 
-    file: np.ndarray
+    Attributes:
+        stored: as they stand in the file, row by row as in the whole set.
+        rows: of each image of the split, its row there.
+    """
+
+    stored: np.ndarray
     rows: np.ndarray
 
-    @property
-    def ndim(self) -> int:
-        """2 of numbers, 5 of maps."""
-        return self.file.ndim
-
     def __getitem__(self, chosen: Tensor, /) -> Tensor:
-        return torch.from_numpy(self.file[self.rows[chosen.numpy()]])
+        return torch.from_numpy(self.stored[self.rows[chosen.numpy()]])
 
 
 def training_loader(
@@ -121,11 +116,11 @@ def training_loader(
         )
     if augmentation == "usual":
         raise ValueError("the augmentation must be named here, got usual; ask with_augmentation what that is")
-    beside = "stored target gradients and what a teacher is asked for once"
     if augmentation.startswith("resized-crop"):
         if answers:
             raise ValueError(
-                f"{beside} can't follow a resized crop, got --augmentation {augmentation}; say crop-flip, crop or none"
+                "answers about a whole image (--target once, --stored) can't follow a resized crop, got --augmentation "
+                f"{augmentation}; say crop-flip, crop or none"
             )
         side = 2 * max(fit.input_size[1:])
         photos = decode(rows, Photo(fit.input_size[0], side, fit.interpolation), most_in_memory=IN_MEMORY_BYTES)
@@ -133,7 +128,10 @@ def training_loader(
         return Streamed(Shuffled(len(rows), batch_size, seed, shard), make, device, threads_of(shard))
     is_in_memory = _fits(rows, fit.input_size)
     if answers and not is_in_memory:
-        raise ValueError(f"{beside} need a set that fits into memory, got {len(rows)} images")
+        raise ValueError(
+            f"answers about each image need a set that fits into memory, got {len(rows)} images; drop --target once or "
+            "--stored"
+        )
     images = decode(rows, AsShown(fit), most_in_memory=IN_MEMORY_BYTES)
     place = device if is_in_memory else torch.device("cpu")
     plan = Cropped(len(rows), fit.input_size, batch_size, augmentation, seed, shard, place)

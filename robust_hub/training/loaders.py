@@ -121,7 +121,8 @@ def open_loaders(
             be filled in later.
 
     Raises:
-        ValueError: when the stored gradients do not fit, or a batch or the channels do not.
+        ValueError: when the stored gradients do not fit, or a batch or the channels do not, or there are answers about
+            a set that does not fit into memory or is shown by resized crops.
     """
     check_channels(classifier)
     source = with_augmentation(source, data, classifier.input_size)
@@ -162,10 +163,10 @@ def _read_stored(file: Path, data: Data, classifier: PixelClassifier) -> Answers
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{file} is not a readable .npy of target gradients ({error}); check --stored") from error
     rows, wanted = np.asarray(data.train["row"][:]), (data.num_classes, *classifier.input_size)
-    most = max(rows) + 1
-    if stored.shape[1:] != wanted or len(stored) < most or stored.dtype.kind != "f":
+    needed = int(rows.max()) + 1
+    if stored.shape[1:] != wanted or len(stored) < needed or stored.dtype.kind != "f":
         raise ValueError(
-            f"PAG targets must be floats of shape ({', '.join(map(str, (most, *wanted)))}), for each row and class, "
+            f"PAG targets must be floats of shape ({', '.join(map(str, (needed, *wanted)))}), for each row and class, "
             f"got {stored.dtype} of {stored.shape}; check --stored"
         )
     return AnswersInFile(stored, rows)

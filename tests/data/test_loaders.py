@@ -279,14 +279,16 @@ def test_answers_come_third_however_the_image_is_cropped(numbered):
 def test_stored_maps_need_a_set_that_fits_into_memory(numbered, monkeypatch):
     monkeypatch.setattr("robust_hub.data.loaders.IN_MEMORY_BYTES", 0)
     stored = np.zeros((40, 2, *SIZE), np.float32)
-    with pytest.raises(ValueError, match="asked for once need a set that fits into memory, got 11 images"):
+    with pytest.raises(
+        ValueError, match="answers about each image need a set that fits into memory, got 11 images; drop"
+    ):
         training_loader(
             numbered, FIT, batch_size=4, augmentation="none", seed=0, device=CPU, answers=[in_file(stored, numbered)]
         )
 
 
 def test_answers_about_a_whole_image_are_none_for_a_resized_crop(numbered):
-    with pytest.raises(ValueError, match=r"a teacher is asked for once can't follow a resized crop, .*; say crop-flip"):
+    with pytest.raises(ValueError, match=r"--target once, --stored\) can't follow a resized crop, .*; say crop-flip"):
         training_loader(
             numbered, FIT, batch_size=4, augmentation="resized-crop", seed=0, device=CPU, answers=[torch.zeros(11, 2)]
         )

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from robust_hub.models import Teacher, create_classifier
 
 def paper(**options) -> IGAMOptions:
     """The paper's objective: the gradient of the loss, and cross-entropy alone beside it."""
-    settings = {"gradient_of": "loss", "divergence_weight": 0.0, "feature_weight": 0.0, "cross_entropy_weight": 1.0}
-    return IGAMOptions(**{**settings, "noise": 0.0, "start": 0.0, "ramp": 0.0, **options})
+    base = IGAMOptions(gradient_of="loss", divergence_weight=0.0, feature_weight=0.0, cross_entropy_weight=1.0)
+    return replace(base, **{"noise": 0.0, "start": 0.0, "ramp": 0.0, **options})
 
 
 def naive(by_hand, student, teacher, images, labels) -> tuple[float, float]:

@@ -503,7 +503,7 @@ def test_a_teacher_is_asked_once_about_each_image_and_its_mirror_image(tmp_path,
 
 def test_a_teacher_is_asked_once_for_its_gradients_too(tmp_path, teacher):
     asked = config(teacher, tmp_path / "run", training=TrainingConfig(epochs=1, batch_size=96, lr=0.01))
-    transfer.igam(asked, IGAMOptions(target="once", feature_weight=1.0))
+    transfer.igam(asked, IGAMOptions(target="once"))
     training = require_provenance(tmp_path / "run" / "student").training
     assert training is not None
     # Each of 288 images as it is and mirrored.

@@ -30,7 +30,7 @@ def networks() -> tuple:
 @pytest.mark.parametrize(("augmentation", "views"), [("crop-flip", 2), ("crop", 1)])
 def test_maps_of_mirrored_images_are_turned_back(tmp_path, rows, augmentation, views):
     student, teacher = networks()
-    objective = IGAM(student, teacher, IGAMOptions(target="once", feature_weight=1.0))
+    objective = IGAM(student, teacher, IGAMOptions(target="once"))
     answers = room_for_answers(objective, len(rows), student.input_size)
     source, fit = Source("synthetic", augmentation=augmentation), student.preprocessing
     accelerator = Accelerator(cpu=True)
@@ -73,6 +73,7 @@ def objectives() -> list[tuple[Objective, list[tuple[int, ...]]]]:
         (RSLAD(student, teacher, Linf(0.1)), []),
         (RSLAD(student, teacher, Linf(0.1), RSLADOptions(target="once")), [(5, wide)]),
         (RSLAD(student, teacher, Linf(0.1), RSLADOptions(target="once", feature_weight=0.0)), [(5, 4)]),
+        (IGAM(student, teacher, IGAMOptions(target="once")), [(5, 4 + wide), (5, 1, 3, 16, 16)]),
         (IGAM(student, teacher, IGAMOptions(target="once", feature_weight=0.0)), [(5, 8), (5, 1, 3, 16, 16)]),
     ]
 
