@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, no_type_check
 
 import timm
 import torch
@@ -152,6 +152,8 @@ class Bounded(TorchFunctionMode):
         self._hooks.close()
         super().__exit__(exc_type, exc_val, exc_tb)
 
+    # Called for every operation of torch's: where types are checked as functions run, this would be most of the time.
+    @no_type_check
     def __torch_function__(self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None) -> Any:
         """Calls a function of torch's; counts what it makes, and refuses what is too much."""
         kwargs = kwargs or {}
@@ -186,6 +188,7 @@ class Bounded(TorchFunctionMode):
 class _Unfilled(TorchFunctionMode):
     """Leaves tensors without memory as they are where they would be filled, as shapes alone count."""
 
+    @no_type_check
     def __torch_function__(self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None) -> Any:
         """Calls a function of torch's, unless it would change its first argument and nothing else."""
         name = getattr(func, "__name__", "")
