@@ -76,7 +76,12 @@ for (const button of document.querySelectorAll(".copy")) {
   button.hidden = false;
 }
 filters.addEventListener("input", filter);
-filters.addEventListener("reset", () => setTimeout(filter));
+filters.addEventListener("reset", event => {
+  // Left to itself it empties the count as well, later than this.
+  event.preventDefault();
+  for (const field of filters.querySelectorAll("input, select")) field.value = "";
+  filter();
+});
 filters.addEventListener("submit", event => event.preventDefault());
 addEventListener("hashchange", openCard);
 filters.hidden = false;
