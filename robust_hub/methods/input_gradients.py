@@ -3,7 +3,6 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import no_type_check
 
 import torch
 import torch.nn.functional as F
@@ -84,7 +83,6 @@ def twice_differentiable(device_type: str) -> Generator[None]:
 class _WrittenOut(TorchFunctionMode):
     """Writes out the functions whose backward has no derivative, or has a slow one."""
 
-    @no_type_check
     def __torch_function__(self, func, types, args: tuple = (), kwargs=None):
         if func is F.hardsigmoid:
             return F.relu6(args[0] + 3) / 6
